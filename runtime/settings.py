@@ -1,0 +1,123 @@
+"""Every setting of every service, read once from the environment.
+
+In: a mapping of environment variables. Out: a frozen `Settings`. Never: a global, a default that
+depends on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names the variable and what it may be."""
+
+
+def _setting(name: str, default: object, about: str) -> Any:
+    return field(default=default, metadata={"name": name, "about": about})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one pipeline; each field carries its environment variable and its meaning."""
+
+    home: Path = _setting("TRACK_HOME", Path(".local"), "folder of data, logs and process files")
+    host: str = _setting("TRACK_HOST", "127.0.0.1", "address that the HTTP services listen on")
+    port: int = _setting("TRACK_PORT", 8000, "the one HTTP port")
+    kafka: str = _setting("TRACK_KAFKA", "", "bootstrap servers that somebody has already")
+    kafka_port: int = _setting("TRACK_KAFKA_PORT", 9092, "port of the local Kafka")
+    clickhouse: str = _setting(
+        "TRACK_CLICKHOUSE", "", "URL, user and password included, of a ClickHouse that exists"
+    )
+    clickhouse_port: int = _setting("TRACK_CLICKHOUSE_PORT", 8123, "HTTP port, local ClickHouse")
+    clickhouse_native_port: int = _setting(
+        "TRACK_CLICKHOUSE_NATIVE_PORT", 9000, "native port of the local ClickHouse"
+    )
+    namespace: str = _setting(
+        "TRACK_NAMESPACE", "track", "first word of topics and groups, and the database's name"
+    )
+    partitions: int = _setting("TRACK_PARTITIONS", 12, "partitions of each topic, for ever")
+    replication: int = _setting("TRACK_REPLICATION", 1, "copies of each topic")
+    opens: str = _setting("TRACK_OPENS", "play", "name of the event that opens a session")
+    closes: str = _setting("TRACK_CLOSES", "stop", "name of the event that closes a session")
+    waiting_stop_ms: int = _setting(
+        "TRACK_WAITING_STOP_MS", 600_000, "how long a stop waits for a late play; 0 = not at all"
+    )
+    open_play_ms: int = _setting(
+        "TRACK_OPEN_PLAY_MS", 30 * 86_400_000, "how long after its arrival a play may be closed"
+    )
+    duplicate_window: int = _setting(
+        "TRACK_DUPLICATE_WINDOW", 1_000_000, "offsets over which an event_id is remembered"
+    )
+    events_days: int = _setting("TRACK_EVENTS_DAYS", 30, "days that events are kept")
+    sessions_days: int = _setting("TRACK_SESSIONS_DAYS", 0, "days that sessions are kept; 0 = ever")
+    counts_days: int = _setting(
+        "TRACK_COUNTS_DAYS", 0, "days that counts for all users are kept; 0 = for ever"
+    )
+    user_counts_months: int = _setting(
+        "TRACK_USER_COUNTS_MONTHS", 25, "months that counts per user are kept; 0 = for ever"
+    )
+    rejected_days: int = _setting("TRACK_REJECTED_DAYS", 30, "days that rejections are kept")
+    inserts_per_second: int = _setting(
+        "TRACK_INSERTS_PER_SECOND", 10, "most inserts a second into a table for one partition"
+    )
+    http_workers: int = _setting("TRACK_HTTP_WORKERS", 2, "processes that serve HTTP")
+    sessionizers: int = _setting("TRACK_SESSIONIZERS", 1, "sessionizer processes")
+    writers: int = _setting("TRACK_WRITERS", 1, "writer processes")
+    session_timeout_ms: int = _setting(
+        "TRACK_SESSION_TIMEOUT_MS", 10_000, "Kafka's session time-out of the processors"
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the settings; an empty variable is an absent one.
+
+        Raises:
+            SettingsError: a number is not a number or is out of its range, or a name has
+                characters that no topic or database takes.
+        """
+        values: dict[str, object] = {}
+        for each in fields(cls):
+            text = environment.get(each.metadata["name"], "").strip()
+            if text:
+                values[each.name] = _parse(each.metadata["name"], text, each.default)
+        settings = cls(**values)  # type: ignore[arg-type]
+        _check(settings)
+        return settings
+
+    @property
+    def kafka_servers(self) -> str:
+        """Bootstrap servers: those that were named, else the local one."""
+        return self.kafka or f"127.0.0.1:{self.kafka_port}"
+
+
+def _parse(name: str, text: str, default: object) -> object:
+    if isinstance(default, Path):
+        return Path(text)
+    if not isinstance(default, int):
+        return text
+    if not text.isascii() or not text.isdigit():
+        raise SettingsError(f"{name} is {text!r}; it must be a whole number, 0 or more.")
+    return int(text)
+
+
+def _check(settings: Settings) -> None:
+    name = settings.namespace
+    if not (1 <= len(name) <= 32 and name.isascii() and name.isidentifier()):
+        raise SettingsError(
+            f"TRACK_NAMESPACE is {name!r}; it must be 1 to 32 letters, digits or underscores, "
+            "not beginning with a digit."
+        )
+    for each in ("port", "kafka_port", "clickhouse_port", "clickhouse_native_port"):
+        if not 1 <= getattr(settings, each) <= 65535:
+            raise SettingsError(
+                f"TRACK_{each.upper()} is {getattr(settings, each)}; a port is 1 to 65535."
+            )
+    for each in ("partitions", "replication", "http_workers", "sessionizers", "writers"):
+        if getattr(settings, each) < 1:
+            raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")
+    if settings.opens == settings.closes:
+        raise SettingsError("TRACK_OPENS and TRACK_CLOSES are the same; they must differ.")
