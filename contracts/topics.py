@@ -1,7 +1,7 @@
 """Topic names, their settings and who owns which user.
 
-In: a namespace (a word that names one pipeline) and the number of partitions. Out: the topics of the
-pipeline and the partition of a user. Never: a connection, a clock, an environment variable.
+In: a namespace (a word that names one pipeline) and the number of partitions. Out: the topics of
+the pipeline and the partition of a user. Never: a connection, a clock, an environment variable.
 """
 
 from __future__ import annotations

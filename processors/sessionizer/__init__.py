@@ -1,0 +1,1 @@
+"""Events to accepted events and completed sessions, one Kafka transaction a micro-batch."""

@@ -1,0 +1,163 @@
+"""Metadata: JSON that is looked into only when it is long or suspicious.
+
+In: the bytes of a JSON text. Out: its values with the text of every number kept, or its compact
+bytes. Never: a clock; a rounding of a number.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+MAX_METADATA_BYTES = 4096
+MAX_METADATA_DEPTH = 64
+
+
+class JSONError(ValueError):
+    """A text that is not JSON as RFC 8259 has it."""
+
+
+class Number(str):
+    """A number by the text that was sent."""
+
+    __slots__ = ()
+
+
+# A JSON value: object, array, string, number (as text), true, false, null.
+Value = object
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+_NOT_DIGIT_OR_EXPONENT = bytes(
+    ord("0") if chr(byte).isdigit() and byte < 128 else ord("e") if byte in b"eE" else ord(".")
+    for byte in range(256)
+)
+_LONG_DIGITS = b"0" * 19
+
+
+def parse_json(text: bytes) -> Value:
+    """Return the value of a JSON text, numbers as `Number`, lone surrogates as U+FFFD.
+
+    Of a key that stands twice in an object the last value counts.
+
+    Raises:
+        JSONError: it is not UTF-8 or not JSON, or nested deeper than Python can follow.
+    """
+    try:
+        value = json.loads(
+            text.decode(), parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
+        )
+        return _without_surrogates(value) if b"\\u" in text else value
+    except UnicodeDecodeError as error:
+        raise JSONError("is not UTF-8") from error
+    except RecursionError as error:
+        raise JSONError("is nested too deeply") from error
+    except ValueError as error:
+        raise JSONError("is not valid JSON") from error
+
+
+def encode_json(value: Value) -> bytes:
+    """Return the compact encoding: UTF-8, no spaces, no needless escapes, numbers by their text."""
+    parts: list[str] = []
+    _append_json(value, parts)
+    return "".join(parts).encode()
+
+
+def depth_of(value: Value) -> int:
+    """Return how many levels of objects and arrays a value has; 0 for a plain one."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [inner for each in level for inner in _inner(each)]
+    return depth
+
+
+def is_plain(raw: bytes) -> bool:
+    """Tell, at a glance, that a metadata object needs no change to be stored.
+
+    True: at most 4,096 bytes as sent (compact is never longer), no escape by code point (a lone
+    surrogate would need one) and no number that a column could refuse. False: look into it.
+    """
+    if len(raw) > MAX_METADATA_BYTES or b"\\u" in raw:
+        return False
+    digits = raw.translate(_NOT_DIGIT_OR_EXPONENT)
+    return b"0e" not in digits and _LONG_DIGITS not in digits
+
+
+def storable(value: Value) -> Value:
+    """Return the value with each number outside Int64/UInt64 or finite doubles as a string."""
+    if isinstance(value, Number):
+        return value if _fits_a_column(value) else str(value)
+    if isinstance(value, dict):
+        return {key: storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    return value
+
+
+def fitting(pairs: Iterable[tuple[str, Value]], limit: int) -> dict[str, Value]:
+    """Return the pairs, tried in order, whose object's compact encoding stays within `limit` bytes.
+
+    One that does not fit is skipped; later ones may still fit.
+    """
+    kept: dict[str, Value] = {}
+    size = 2
+    for key, value in pairs:
+        needed = len(encode_json({key: value})) - 2 + (1 if kept else 0)
+        if size + needed <= limit:
+            kept[key] = value
+            size += needed
+    return kept
+
+
+def mend_surrogates(text: str) -> str:
+    """Return the text with each lone surrogate as U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _refuse_constant(name: str) -> Value:
+    raise JSONError(f"has {name}, which is not JSON")
+
+
+def _without_surrogates(value: Value) -> Value:
+    if isinstance(value, Number):
+        return value
+    if isinstance(value, str):
+        return mend_surrogates(value)
+    if isinstance(value, dict):
+        return {mend_surrogates(key): _without_surrogates(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_surrogates(inner) for inner in value]
+    return value
+
+
+def _append_json(value: Value, parts: list[str]) -> None:
+    if isinstance(value, Number):
+        parts.append(value)
+    elif isinstance(value, Mapping):
+        separator = "{"
+        for key, inner in value.items():
+            parts += (separator, json.dumps(key, ensure_ascii=False), ":")
+            _append_json(inner, parts)
+            separator = ","
+        parts.append("}" if value else "{}")
+    elif isinstance(value, list):
+        separator = "["
+        for inner in value:
+            parts.append(separator)
+            _append_json(inner, parts)
+            separator = ","
+        parts.append("]" if value else "[]")
+    else:
+        parts.append(json.dumps(value, ensure_ascii=False))
+
+
+def _inner(value: dict[str, Value] | list[Value]) -> Iterable[Value]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _fits_a_column(number: str) -> bool:
+    if number.lstrip("-").isdigit():
+        return len(number) <= 20 and _INT64_MIN <= int(number) <= _UINT64_MAX
+    return abs(float(number)) != float("inf")
