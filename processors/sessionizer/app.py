@@ -1,0 +1,67 @@
+"""The sessionizer's process: `track.events` to accepted events, sessions and rejections.
+
+In: the settings. Out: a running worker. The path of a record, in reading order: `stream` fetches it
+with Faust, `owner` commits it in a transaction, `partition` decides what becomes of it, `pairing`
+makes sessions, `transactions` writes. `restore` begins it all again after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from typing import NoReturn
+
+from runtime.startup import require_log
+
+from contracts.topics import Partitioner, Topics
+from processors.sessionizer.owner import Work
+from processors.sessionizer.owners import Owners
+from processors.sessionizer.pairing import PairingRules
+from processors.sessionizer.partition import Pipeline
+from processors.sessionizer.stream import Stream
+from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EXIT_FAILED = 70
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT.
+
+    Raises:
+        StartupError: the log id is missing or differs, or a topic has wrong settings.
+    """
+    pipeline_log = asyncio.run(require_log(settings))
+    topics = Topics.of(settings.namespace)
+    group = f"{settings.namespace}.sessionizer"
+    stream = Stream(
+        group=group,
+        servers=settings.kafka_servers,
+        topic=topics.events,
+        session_timeout_s=settings.session_timeout_ms / 1000,
+        datadir=tempfile.gettempdir(),
+    )
+    pipeline = Pipeline(
+        log_id=pipeline_log.id,
+        topic=topics.events,
+        partitioner=Partitioner(pipeline_log.partitions),
+        rules=PairingRules(
+            opens=pipeline_log.opens,
+            closes=pipeline_log.closes,
+            waiting_stop_ms=settings.waiting_stop_ms,
+            open_play_ms=settings.open_play_ms,
+        ),
+        duplicate_window=settings.duplicate_window,
+    )
+    work = Work(settings.kafka_servers, group, topics, pipeline, stream.hold, stream.release, _fail)
+    stream.run(Owners(work))
+
+
+def _fail(why: str) -> NoReturn:
+    """End the process at once: whoever started it starts it again, from the committed state."""
+    log.critical("%s", why)
+    logging.shutdown()
+    os._exit(EXIT_FAILED)

@@ -1,0 +1,141 @@
+"""A partition's state read back from Kafka, and its position checked against the log.
+
+In: `track.state` and `track.events` of one partition, read with read_committed. Out: the partition
+as it was after the last committed transaction, and the position. Never: a guess; what does not fit
+together is an error that says what is wrong and which command goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from contracts.topics import Topics
+from processors.sessionizer.partition import Partition, Record
+from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
+
+_READ_TIMEOUT_S = 60.0
+_YIELD_EVERY = 2000
+
+
+class PositionError(Exception):
+    """State and log do not fit together; the message says how to go on."""
+
+
+async def restore(
+    partition: Partition, servers: str, topics: Topics, duplicate_window: int
+) -> Position:
+    """Fill the partition from Kafka and return its position.
+
+    The former owner must be fenced before, so that nothing it left open is still to come.
+
+    Raises:
+        PositionError: there is no position, or the log is not the one that it was noted in.
+    """
+    async with _reader(servers) as consumer:
+        position = await _read_state(consumer, topics, partition)
+        await _refill_window(consumer, topics, partition, position, duplicate_window)
+    return position
+
+
+@asynccontextmanager
+async def _reader(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
+    # `none`: with a reset, the background's seek to the end can win over ours to the beginning.
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _read_state(consumer: AIOKafkaConsumer, topics: Topics, partition: Partition) -> Position:
+    source = TopicPartition(topics.state, partition.number)
+    first, end = await _bounds(consumer, source)
+    position = None
+    async for record in _read(consumer, source, first, end):
+        key = record.key or b""
+        user_id = user_of(key)
+        if user_id is not None:
+            partition.restore(user_id, record.value)
+        elif key == POSITION_KEY and record.value is not None:
+            position = decode_position(record.value)
+    if position is None:
+        raise PositionError(
+            f"{source.topic} has no position for partition {source.partition}: the topic was made "
+            "anew or emptied. `track migrate` says what is missing; `track position` sets one."
+        )
+    return position
+
+
+async def _refill_window(
+    consumer: AIOKafkaConsumer,
+    topics: Topics,
+    partition: Partition,
+    position: Position,
+    duplicate_window: int,
+) -> None:
+    source = TopicPartition(topics.events, partition.number)
+    first, end = await _bounds(consumer, source)
+    _check_bounds(source, position, first, end)
+    start = max(first, min(position.next - duplicate_window, position.offset))
+    last: Record | None = None
+    if start < position.next:
+        async for record in _read(consumer, source, start, position.next):
+            if record.offset < position.next:
+                partition.remember(record)
+                last = record
+    if position.offset >= first and (
+        last is None or (last.offset, last.timestamp) != (position.offset, position.received_at)
+    ):
+        raise PositionError(
+            f"{source.topic}, partition {source.partition}: the record before the position "
+            f"{position.next} is not the one that was processed; the topic was made anew. "
+            "`track position` sets the position to go on from."
+        )
+
+
+def _check_bounds(source: TopicPartition, position: Position, first: int, end: int) -> None:
+    where = f"{source.topic}, partition {source.partition}: the position {position.next}"
+    if position.next > end:
+        raise PositionError(
+            f"{where} lies beyond the log's end {end}; the topic was made anew. "
+            "`track position` sets the position to go on from."
+        )
+    if position.next < first:
+        raise PositionError(
+            f"{where} lies before the log's beginning {first}: {first - position.next} offsets "
+            "went by retention before they were processed. `track position` accepts the loss."
+        )
+
+
+async def _bounds(consumer: AIOKafkaConsumer, source: TopicPartition) -> tuple[int, int]:
+    first = await consumer.beginning_offsets([source])
+    end = await consumer.end_offsets([source])
+    return first[source], end[source]
+
+
+async def _read(
+    consumer: AIOKafkaConsumer, source: TopicPartition, start: int, end: int
+) -> AsyncIterator[Record]:
+    consumer.assign([source])
+    consumer.seek(source, start)
+    read = 0
+    while await consumer.position(source) < end:
+        fetched = await asyncio.wait_for(
+            consumer.getmany(source, timeout_ms=1000), timeout=_READ_TIMEOUT_S
+        )
+        for records in fetched.values():
+            for record in records:
+                yield record
+                read += 1
+                if read % _YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
