@@ -7,7 +7,7 @@ clamping or truncation (that is admission's), a look at who sent it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 import msgspec
 from msgspec import Meta, Raw
@@ -46,6 +46,7 @@ class Reason(StrEnum):
     REFUSED_BY_STORAGE = "refused_by_storage"
 
 
+@final
 class Rejected(msgspec.Struct, frozen=True):
     """What is not an event: the reason, and a sentence that names the field."""
 

@@ -19,12 +19,14 @@ _RFC_3339 = re.compile(
 )
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
-# The common shapes take three look-ups: the text up to the minute (a memory of those seen), the
-# seconds, and what is left. A look-up refuses whatever is not exactly a key.
+# A text is parsed once for validation and once for admission, and clients of one second send the
+# same text: a bounded memory answers both. A new text takes three look-ups: the text up to the
+# minute, the seconds, and what is left. A look-up refuses whatever is not exactly a key.
 _SECONDS = {f"{second:02}": second * 1000 for second in range(60)}
 _TAILS = {"Z": 0} | {f".{millisecond:03}Z": millisecond for millisecond in range(1000)}
+_KEPT = 20_000
 _minutes: dict[str, int] = {}
-_MINUTES_KEPT = 20_000
+_parsed: dict[str, int] = {}
 
 
 def parse_timestamp(text: str) -> int | None:
@@ -33,10 +35,17 @@ def parse_timestamp(text: str) -> int | None:
     `T`, seconds 00 to 59, `Z` or an offset, not before 1970, at most 64 characters; digits beyond
     milliseconds are cut off.
     """
+    at = _parsed.get(text)
+    if at is not None:
+        return at
     minute, second, tail = _minutes.get(text[:17]), _SECONDS.get(text[17:19]), _TAILS.get(text[19:])
     if minute is None or second is None or tail is None:
-        return _parse(text)
-    return minute + second + tail
+        at = _parse(text)
+    else:
+        at = minute + second + tail
+    if at is not None:
+        _remember(_parsed, text, at)
+    return at
 
 
 def format_timestamp(milliseconds: int) -> str:
@@ -61,7 +70,7 @@ def _parse(text: str) -> int | None:
         return None
     at = days * DAY_MS + int(hour) * 3_600_000 + int(minute) * 60_000
     if sign is None and at >= 0:
-        _remember_minute(text[:17], at)
+        _remember(_minutes, text[:17], at)
     else:
         shift = int(off_hours or 0) * 3_600_000 + int(off_minutes or 0) * 60_000
         at += shift if sign == "-" else -shift
@@ -69,7 +78,7 @@ def _parse(text: str) -> int | None:
     return at if at >= 0 else None
 
 
-def _remember_minute(text: str, at: int) -> None:
-    if len(_minutes) >= _MINUTES_KEPT:
-        _minutes.clear()
-    _minutes[text] = at
+def _remember(memory: dict[str, int], text: str, at: int) -> None:
+    if len(memory) >= _KEPT:
+        memory.clear()
+    memory[text] = at

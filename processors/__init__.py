@@ -1,0 +1,1 @@
+"""Kafka to Kafka to ClickHouse: the sessionizer and the writer."""

@@ -109,14 +109,16 @@ def apply_stop(
 
 def forget(state: UserState, received_at: int, rules: PairingRules) -> None:
     """Forget what is too old for anything that arrives at `received_at` (rule 4)."""
-    if state.plays:
-        oldest = received_at - rules.open_play_ms
-        if any(play.received_at < oldest for play in state.plays):
-            state.plays = [play for play in state.plays if play.received_at >= oldest]
-    if state.stops:
-        oldest = received_at - rules.waiting_stop_ms
-        if any(stop.timestamp < oldest for stop in state.stops):
-            state.stops = [stop for stop in state.stops if stop.timestamp >= oldest]
+    oldest = received_at - rules.open_play_ms
+    for play in state.plays:
+        if play.received_at < oldest:
+            state.plays = [each for each in state.plays if each.received_at >= oldest]
+            break
+    oldest = received_at - rules.waiting_stop_ms
+    for stop in state.stops:
+        if stop.timestamp < oldest:
+            state.stops = [each for each in state.stops if each.timestamp >= oldest]
+            break
 
 
 def _order(kept: OpenPlay | WaitingStop) -> tuple[int, int]:

@@ -122,7 +122,7 @@ class Partition:
         self.users: dict[str, bytes] = {}
         self._pipeline = pipeline
         self._rules = pipeline.rules
-        self._window = DuplicateWindow(pipeline.log_id, pipeline.duplicate_window)
+        self._window = DuplicateWindow(pipeline.duplicate_window)
         self._partition_of = pipeline.partitioner.partition_of
         self._touched: dict[str, UserState] = {}
         self._sweep: Iterator[str] = iter(())
@@ -131,7 +131,7 @@ class Partition:
         """Apply one record."""
         headers = record.headers
         event = parse_record(record.value, headers)
-        if isinstance(event, Rejected):
+        if type(event) is Rejected:
             self._reject(record, event, sink)
             return
         user_id = event.user_id
@@ -174,7 +174,7 @@ class Partition:
         """Note the id of a record that was processed before, to fill the window again."""
         event = parse_record(record.value, record.headers)
         if (
-            not isinstance(event, Rejected)
+            type(event) is not Rejected
             and event.event_id is not None
             and self._partition_of(event.user_id) == self.number
         ):

@@ -1,0 +1,1 @@
+"""Accepted events, sessions and rejections into ClickHouse, exactly once."""

@@ -1,0 +1,127 @@
+"""Where the assigned partitions stand: asked of Kafka and of every table, on each assignment.
+
+In: the partitions. Out: a `Standing` for each, that is possible. Never: a guess while ClickHouse is
+away: it is asked until it answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from contracts.log import Log
+from contracts.tables import BaseTable
+from processors.writer.failures import Failure, failure_of
+from processors.writer.ranges import Intent, decode_intent
+from processors.writer.standing import FaultError, Standing, require_possible
+from processors.writer.storage import Storage
+from runtime.clickhouse import ClickHouseError
+from runtime.kafka import open_admin
+
+_PAUSE_S = 1.0
+_NO_OFFSET = -1
+
+log = logging.getLogger(__name__)
+
+
+async def read_standings(
+    partitions: Sequence[TopicPartition],
+    *,
+    servers: str,
+    group: str,
+    consumer: AIOKafkaConsumer,
+    storage: Storage,
+    tables: Mapping[str, BaseTable],
+    log_of_kafka: Log,
+) -> dict[TopicPartition, Standing]:
+    """Return where each partition stands; `tables` are the base tables by topic.
+
+    Raises:
+        FaultError: a partition cannot stand like this, or ClickHouse belongs to another log.
+        KafkaError: Kafka refuses to tell.
+        ClickHouseError: ClickHouse refuses for a reason that waiting does not change.
+    """
+    heights = await _read_heights(storage, partitions, tables, log_of_kafka)
+    async with open_admin(servers) as admin:
+        committed = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    starts = await consumer.beginning_offsets(partitions)
+    ends = await consumer.end_offsets(partitions)
+    standings = {}
+    for where in partitions:
+        offset, metadata = committed.get(where, (_NO_OFFSET, ""))
+        base, refused, rollups = heights[where]
+        standing = Standing(
+            committed=None if offset == _NO_OFFSET else offset,
+            intent=_intent_of(where, metadata),
+            log_start=starts[where],
+            log_end=ends[where],
+            base=max((h for h in (base, refused) if h is not None), default=None),
+            rollups=rollups,
+        )
+        require_possible(f"{where.topic}/{where.partition}", standing)
+        standings[where] = standing
+    return standings
+
+
+Heights = tuple[int | None, int | None, dict[str, int | None]]
+"""The highest offset in the base table, among the refused rows, and in each rollup."""
+
+
+async def _read_heights(
+    storage: Storage,
+    partitions: Sequence[TopicPartition],
+    tables: Mapping[str, BaseTable],
+    log_of_kafka: Log,
+) -> dict[TopicPartition, Heights]:
+    while True:
+        try:
+            await _require_same_log(storage, log_of_kafka)
+            heights: dict[TopicPartition, Heights] = {}
+            for topic, base in tables.items():
+                numbers = [where.partition for where in partitions if where.topic == topic]
+                if numbers:
+                    heights |= await _heights_of_topic(storage, base, topic, numbers)
+            return heights
+        except ClickHouseError as error:
+            if failure_of(error) is not Failure.TRANSIENT:
+                raise
+            log.warning("ClickHouse does not say how far its tables are, asking again: %s", error)
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _heights_of_topic(
+    storage: Storage, base: BaseTable, topic: str, numbers: Sequence[int]
+) -> dict[TopicPartition, Heights]:
+    rows = await storage.heights(base, topic, numbers)
+    refused = await storage.refused_heights(topic, numbers)
+    rollups = {each.name: await storage.rollup_heights(each, numbers) for each in base.rollups}
+    return {
+        TopicPartition(topic, number): (
+            rows.get(number),
+            refused.get(number),
+            {name: found.get(number) for name, found in rollups.items()},
+        )
+        for number in numbers
+    }
+
+
+async def _require_same_log(storage: Storage, log_of_kafka: Log) -> None:
+    ids = await storage.log_ids()
+    if ids != [log_of_kafka.id]:
+        raise FaultError(
+            f"ClickHouse's table log names {', '.join(ids) or 'no log'}, but the topics belong to "
+            f"{log_of_kafka.id}: one of them was made anew. Run `track migrate`."
+        )
+
+
+def _intent_of(where: TopicPartition, metadata: str) -> Intent | None:
+    try:
+        return decode_intent(metadata)
+    except ValueError as error:
+        raise FaultError(
+            f"{where.topic}/{where.partition}: the group's offset carries {metadata!r}, which this "
+            "writer did not write; another program commits for the same group. Stop it."
+        ) from error
