@@ -1,1 +1,1 @@
-"""What crosses a boundary between services: events, sessions, topics, rows. Pure: no IO, no clock."""
+"""What crosses a service boundary: events, sessions, topics, rows. Pure: no IO, no clock."""

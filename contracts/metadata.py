@@ -46,6 +46,8 @@ def parse_json(text: bytes) -> Value:
             text.decode(), parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
         )
         return _without_surrogates(value) if b"\\u" in text else value
+    except JSONError:
+        raise
     except UnicodeDecodeError as error:
         raise JSONError("is not UTF-8") from error
     except RecursionError as error:

@@ -80,4 +80,6 @@ def test_any_metadata_is_admitted_within_the_limit_and_once(
     assert not isinstance(parsed, Rejected), parsed
     first = admit(parsed, RECEIVED_AT)
     assert len(encode_json(parse_json(first[1]))) <= MAX_METADATA_BYTES
-    assert admit(Event("play", "u", format_timestamp(first[0]), Raw(first[1])), RECEIVED_AT) == first
+    assert (
+        admit(Event("play", "u", format_timestamp(first[0]), Raw(first[1])), RECEIVED_AT) == first
+    )

@@ -61,8 +61,12 @@ def test_what_is_not(text: str) -> None:
     assert parse_timestamp(text) is None
 
 
-@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 12, 31)))
-def test_there_and_back(moment: datetime) -> None:  # noqa: D103
+FIRST = datetime(1970, 1, 1)  # noqa: DTZ001  (hypothesis wants them naive)
+LAST = datetime(9999, 12, 31)  # noqa: DTZ001
+
+
+@given(st.datetimes(min_value=FIRST, max_value=LAST))
+def test_there_and_back(moment: datetime) -> None:
     at = moment.replace(tzinfo=UTC)
     milliseconds = int(at.timestamp()) * 1000 + at.microsecond // 1000
     assert parse_timestamp(at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)) == milliseconds
