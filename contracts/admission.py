@@ -36,7 +36,7 @@ def admit(event: Event, received_at: int) -> tuple[int, bytes]:
         metadata = _NOTHING
     elif not is_plain(metadata):
         metadata = _mend_metadata(metadata, None)
-    return min(timestamp, received_at), metadata
+    return (timestamp if timestamp < received_at else received_at), metadata
 
 
 def readdress(event: Event, received_at: int) -> Repaired:

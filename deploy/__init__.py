@@ -1,0 +1,1 @@
+"""How it is run: the local stack, ClickHouse's tables, containers."""

@@ -1,0 +1,1 @@
+"""HTTP to Kafka: POST /track."""

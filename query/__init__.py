@@ -1,0 +1,1 @@
+"""ClickHouse to HTTP: GET /metrics, GET /sessions and the page that shows them."""

@@ -1,7 +1,7 @@
 """Every setting of every service, read once from the environment.
 
-In: a mapping of environment variables. Out: a frozen `Settings`. Never: a global, a default that
-depends on the machine.
+In: a mapping of environment variables, and the files that some of them name. Out: a frozen
+`Settings`. Never: a global, a default that depends on the machine.
 """
 
 from __future__ import annotations
@@ -75,13 +75,16 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the settings; an empty variable is an absent one.
 
+        A variable of the same name with `_FILE` behind it names a file that holds the value, as
+        secrets are given to containers.
+
         Raises:
-            SettingsError: a number is not a number or is out of its range, or a name has
-                characters that no topic or database takes.
+            SettingsError: a number is not a number or is out of its range, a name has characters
+                that no topic or database takes, or a file cannot be read.
         """
         values: dict[str, object] = {}
         for each in fields(cls):
-            text = environment.get(each.metadata["name"], "").strip()
+            text = _text_of(each.metadata["name"], environment)
             if text:
                 values[each.name] = _parse(each.metadata["name"], text, each.default)
         settings = cls(**values)  # type: ignore[arg-type]
@@ -92,6 +95,18 @@ class Settings:
     def kafka_servers(self) -> str:
         """Bootstrap servers: those that were named, else the local one."""
         return self.kafka or f"127.0.0.1:{self.kafka_port}"
+
+
+def _text_of(name: str, environment: Mapping[str, str]) -> str:
+    text, file = environment.get(name, "").strip(), environment.get(f"{name}_FILE", "").strip()
+    if not file:
+        return text
+    if text:
+        raise SettingsError(f"{name} and {name}_FILE are both set; set only one of them.")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}_FILE names {file}, which cannot be read: {error}.") from None
 
 
 def _parse(name: str, text: str, default: object) -> object:

@@ -41,7 +41,10 @@ class DuplicateWindow:
             self._rotate(offset)
         first, earliest = offset - self._offsets, received_at - DAY_MS
         known = self._current.note(identity, offset, received_at, first, earliest)
-        return known or self._previous.holds(identity, first, earliest)
+        previous = self._previous
+        if previous.table[identity & previous.mask] and not known:
+            known = previous.holds(identity, first, earliest)
+        return known
 
     def __len__(self) -> int:
         """Return how many occurrences are kept, also those that have just left the window."""
@@ -68,7 +71,7 @@ class _Generation:
     taken: 32 to 88 bytes an occurrence, all told.
     """
 
-    __slots__ = ("_mask", "_table", "arrivals", "identities", "offsets")
+    __slots__ = ("arrivals", "identities", "mask", "offsets", "table")
 
     def __init__(self) -> None:
         self._resize(1 << 10)
@@ -80,8 +83,8 @@ class _Generation:
         It takes the place of an earlier one that it covers: later in the log and not received
         before it.
         """
-        table = self._table
-        slot, place, known = identity & self._mask, -1, False
+        table = self.table
+        slot, place, known = identity & self.mask, -1, False
         while number := table[slot]:
             number -= 1
             if self.identities[number] == identity:
@@ -89,20 +92,20 @@ class _Generation:
                 known = known or (arrival >= earliest and self.offsets[number] >= first)
                 if place < 0 and arrival <= received_at:
                     place = slot
-            slot = (slot + 1) & self._mask
+            slot = (slot + 1) & self.mask
         self.identities.append(identity)
         self.offsets.append(offset)
         self.arrivals.append(received_at)
         number = len(self.arrivals)
         table[slot if place < 0 else place] = number
-        if 2 * number > self._mask:
+        if 2 * number > self.mask:
             self._grow()
         return known
 
     def holds(self, identity: int, first: int, earliest: int) -> bool:
         """Return whether there is an occurrence neither before `first` nor before `earliest`."""
-        table = self._table
-        slot = identity & self._mask
+        table = self.table
+        slot = identity & self.mask
         while number := table[slot]:
             number -= 1
             if (
@@ -111,14 +114,14 @@ class _Generation:
                 and self.offsets[number] >= first
             ):
                 return True
-            slot = (slot + 1) & self._mask
+            slot = (slot + 1) & self.mask
         return False
 
     def _grow(self) -> None:
         """Lay the table anew, eight times as large: seldom, and under 50 ms up to a million."""
-        kept = [number for number in self._table if number]
-        self._resize(8 * len(self._table))
-        table, mask = self._table, self._mask
+        kept = [number for number in self.table if number]
+        self._resize(8 * len(self.table))
+        table, mask = self.table, self.mask
         for number in kept:
             slot = self.identities[number - 1] & mask
             while table[slot]:
@@ -126,5 +129,5 @@ class _Generation:
             table[slot] = number
 
     def _resize(self, slots: int) -> None:
-        self._table = array("I", bytes(4 * slots))
-        self._mask = slots - 1
+        self.table = array("I", bytes(4 * slots))
+        self.mask = slots - 1

@@ -66,8 +66,8 @@ async def _read_state(consumer: AIOKafkaConsumer, topics: Topics, partition: Par
         user_id = user_of(key)
         if user_id is not None:
             partition.restore(user_id, record.value)
-        elif key == POSITION_KEY and record.value is not None:
-            position = decode_position(record.value)
+        elif key == POSITION_KEY:
+            position = None if record.value is None else decode_position(record.value)
     if position is None:
         raise PositionError(
             f"{source.topic} has no position for partition {source.partition}: the topic was made "

@@ -55,6 +55,7 @@ class Stream:
         worker = _Worker(
             self._app, loglevel=None, quiet=True, redirect_stdouts=False, override_logging=False
         )
+        worker.spinner = None  # it would write cursor controls into the log
         worker.execute_from_commandline()
 
     def hold(self, partition: int) -> None:

@@ -51,7 +51,8 @@ class Commits:
         self._waiting.append(done)
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
-        return await done
+        owned_since: float = await done
+        return owned_since
 
     async def close(self) -> None:
         """Send nothing more: from here on another member may commit."""

@@ -108,6 +108,7 @@ class Owner:
         self._read_until: int | None = None
         self._stopping = False
         self._woken = asyncio.Event()
+        self.settled = asyncio.Event()
         doubtful = doubtful_from(standing)
         self.begins_at = self._next if doubtful is None else doubtful
         self.position = self.begins_at
@@ -166,6 +167,7 @@ class Owner:
             await self._fill_rollups_before(self._next)
             if self._standing.intent is not None:
                 await self._redo(self._standing.intent)
+            self.settled.set()
             while (block := await self._next_block()) is not None:
                 await self._write(block)
             await self._commit_position()
@@ -323,6 +325,8 @@ class Owner:
             try:
                 await send(may_send)
             except NotSentError:
+                if self._stopping:
+                    raise GivenUpError from None
                 log.info("%s: the announcement had grown old; it is made again", self)
             except (ClickHouseError, SentOnceError) as error:
                 sends += 1
@@ -459,7 +463,7 @@ class Owner:
 
     async def _fill_rollups_before(self, end: int) -> None:
         """Fill each rollup that lacks rows of the base table before an offset."""
-        if not self._rules.base.rollups or end == 0:
+        if not self._standing.lags_in_rollups or end == 0:
             return
         partition = self.where.partition
         _, base_before = await self._patiently(

@@ -34,7 +34,7 @@ async def find_refusals(block: Block, try_rows: Try) -> list[Refusal]:
     """Return the rows of a block that its table refuses, by halving.
 
     Raises:
-        FaultError: the twin takes the whole block, or each of its halves: the fault is not in a row.
+        FaultError: the twin takes each half of what it refuses: no row is to blame.
     """
     return await _search(block, range(len(block.lines)), try_rows)
 

@@ -35,16 +35,28 @@ class FaultError(Exception):
 class Standing:
     """Where one topic and partition stands; `None` is: no offset, no row.
 
-    `base` counts the rows that were refused; `log_end` is the offset after the last record that
-    can be read.
+    `rows` is the highest offset in the base table, `refused` that among its rows which were put
+    aside; `log_end` is the offset after the last record that can be read.
     """
 
     committed: int | None
     intent: Intent | None
     log_start: int
     log_end: int
-    base: int | None
+    rows: int | None
+    refused: int | None
     rollups: Mapping[str, int | None]
+
+    @property
+    def base(self) -> int | None:
+        """The highest offset that is accounted for in the base table."""
+        return max((h for h in (self.rows, self.refused) if h is not None), default=None)
+
+    @property
+    def lags_in_rollups(self) -> bool:
+        """Whether a rollup is not as far as the base table, which an intent may explain."""
+        rows = self.rows
+        return rows is not None and any(h is None or h < rows for h in self.rollups.values())
 
     @property
     def first(self) -> int:

@@ -52,13 +52,14 @@ async def read_standings(
     standings = {}
     for where in partitions:
         offset, metadata = committed.get(where, (_NO_OFFSET, ""))
-        base, refused, rollups = heights[where]
+        rows, refused, rollups = heights[where]
         standing = Standing(
             committed=None if offset == _NO_OFFSET else offset,
             intent=_intent_of(where, metadata),
             log_start=starts[where],
             log_end=ends[where],
-            base=max((h for h in (base, refused) if h is not None), default=None),
+            rows=rows,
+            refused=refused,
             rollups=rollups,
         )
         require_possible(f"{where.topic}/{where.partition}", standing)

@@ -35,7 +35,7 @@ _ONE_BLOCK: Mapping[str, str | int] = {
     "wait_end_of_query": 1,
     "send_progress_in_http_headers": 0,
 }
-_LINES: Mapping[str, str | int] = {
+LINES: Mapping[str, str | int] = {
     **_ONE_BLOCK,
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -94,7 +94,7 @@ class Storage:
             SentOnceError: the connection broke and a resend was held back.
             ClickHouseError: it was refused, or the outcome is unknown.
         """
-        settings = {**_LINES, "insert_deduplication_token": token}
+        settings = {**LINES, "insert_deduplication_token": token}
         statement = f"INSERT INTO {table} FORMAT JSONEachRow"
         await self._with_line(lambda line: line.send(statement, body, settings, may_send))
 
@@ -105,7 +105,7 @@ class Storage:
             ClickHouseError: a row would be refused, or ClickHouse is away.
         """
         statement = f"INSERT INTO {base.twin} FORMAT JSONEachRow"
-        await self._with_line(lambda line: line.send(statement, body, _LINES, lambda: True))
+        await self._with_line(lambda line: line.send(statement, body, LINES, lambda: True))
 
     async def fill(
         self,
@@ -243,4 +243,4 @@ class _Line:
 
 
 def _pairs(rows: Sequence[Sequence[Any]]) -> dict[int, int]:
-    return {partition: height for partition, height in rows}
+    return {row[0]: row[1] for row in rows}

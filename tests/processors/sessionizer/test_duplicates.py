@@ -65,6 +65,6 @@ def test_memory_per_million() -> None:
     current = window._current
     size = sum(
         len(each) * each.itemsize
-        for each in (current._table, current.identities, current.offsets, current.arrivals)
+        for each in (current.table, current.identities, current.offsets, current.arrivals)
     )
     assert size / len(window) < 100

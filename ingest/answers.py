@@ -1,0 +1,88 @@
+"""The answers of POST /track, prepared: the one table of what went wrong and its status.
+
+In: a reason and a sentence. Out: ASGI messages. Never: a value from a client that goes into a
+header as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+from starlette.types import Message
+
+from contracts.events import Reason
+from ingest.cors import OPEN_TO_ALL
+
+Header = tuple[bytes, bytes]
+Answer = tuple[Message, Message]
+
+
+class Problem(StrEnum):
+    """What can go wrong with a request beside its event; the `code` of an HTTP error."""
+
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    BODY_TOO_SLOW = "body_too_slow"
+    UNAVAILABLE = "unavailable"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    INTERNAL_ERROR = "internal_error"
+
+
+STATUS: Mapping[str, int] = {
+    **dict.fromkeys(Reason, 400),
+    Reason.TOO_LARGE: 413,
+    Problem.UNSUPPORTED_MEDIA_TYPE: 415,
+    Problem.UNSUPPORTED_ENCODING: 415,
+    Problem.BODY_TOO_SLOW: 408,
+    Problem.UNAVAILABLE: 503,
+    Problem.NOT_FOUND: 404,
+    Problem.METHOD_NOT_ALLOWED: 405,
+    Problem.INTERNAL_ERROR: 500,
+}
+
+_EXTRA: Mapping[str, tuple[Header, ...]] = {
+    Problem.UNAVAILABLE: ((b"retry-after", b"1"),),
+    # What is still to come would be taken for the next request.
+    Problem.BODY_TOO_SLOW: ((b"connection", b"close"),),
+}
+
+_LOGGED = b'{"status":"success","message":"Event logged."}'
+_LOGGED_HEADERS = (
+    (b"content-type", b"application/json"),
+    (b"content-length", b"%d" % len(_LOGGED)),
+    *OPEN_TO_ALL,
+)
+LOGGED_BODY: Message = {"type": "http.response.body", "body": _LOGGED}
+
+
+def logged(event_id: bytes) -> Message:
+    """Return the start of the answer to an event that Kafka has; `LOGGED_BODY` is the rest."""
+    return {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [*_LOGGED_HEADERS, (b"x-event-id", event_id)],
+    }
+
+
+def error_body(code: str, message: str) -> bytes:
+    """Return the JSON of an error."""
+    return msgspec.json.encode({"status": "error", "code": code, "message": message})
+
+
+def error(code: Reason | Problem, message: str) -> Answer:
+    """Return the two messages of the answer that says what went wrong."""
+    body = error_body(code, message)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *OPEN_TO_ALL,
+        *_EXTRA.get(code, ()),
+    ]
+    start: Message = {"type": "http.response.start", "status": STATUS[code], "headers": headers}
+    return start, {"type": "http.response.body", "body": body}
+
+
+UNAVAILABLE = error(Problem.UNAVAILABLE, "Failed to log event")

@@ -1,0 +1,105 @@
+"""The HTTP application of ingest, assembled: the whole path is seen here.
+
+In: settings. Out: an ASGI application. `POST /track` is taken in front of Starlette's middleware
+and router, which would cost a quarter of a request's time; everything else is Starlette's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from contracts.topics import Topics
+from ingest.cors import OpenToAllOrigins
+from ingest.publisher import OnFailure, Publisher
+from ingest.routes import create_starlette, health_routes
+from ingest.track import Track
+from runtime.settings import Settings
+from runtime.startup import require_log
+
+PATH = "/track"
+
+
+def create_app(
+    settings: Settings, on_failure: OnFailure, is_draining: Callable[[], bool]
+) -> ASGIApp:
+    """Return the application of a process that only takes events.
+
+    `on_failure` is called once when the process cannot go on: with a `StartupError` where the log
+    is not the one it should be, else with what the producer failed with. `is_draining` tells that
+    the end of the process has begun.
+    """
+    ingest = Ingest(settings, on_failure, log_partitions(settings))
+
+    @asynccontextmanager
+    async def running(_: Starlette) -> AsyncIterator[None]:
+        async with ingest.running():
+            yield
+
+    async def is_ready() -> bool:
+        return ingest.is_ready and not is_draining()
+
+    routes = [*ingest.routes(), *health_routes(is_ready)]
+    return ingest.in_front_of(OpenToAllOrigins(create_starlette(routes, running)))
+
+
+def log_partitions(settings: Settings) -> Callable[[], Awaitable[int]]:
+    """Return what checks that the log is the one that `migrate` made, and counts its partitions."""
+
+    async def check() -> int:
+        return (await require_log(settings, clickhouse="if_reachable")).partitions
+
+    return check
+
+
+class Ingest:
+    """The parts of ingest: the way into Kafka and the endpoint before it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_failure: OnFailure,
+        count_partitions: Callable[[], Awaitable[int]],
+    ) -> None:
+        topic = Topics.of(settings.namespace).events
+        self._publisher = Publisher(settings.kafka_servers, topic, count_partitions, on_failure)
+        self._track = Track(self._publisher)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Kafka has been reached and events are taken."""
+        return self._publisher.is_ready
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connect in the background; at the end send what waits, and close."""
+        self._publisher.start()
+        expiry = asyncio.create_task(self._track.expire_slow_bodies())
+        try:
+            yield
+        finally:
+            expiry.cancel()
+            await self._publisher.stop()
+
+    def routes(self) -> list[BaseRoute]:
+        """Return what Starlette routes to the endpoint, so that other methods get their answer."""
+        return [Route(PATH, self._track, methods=["POST"])]
+
+    def in_front_of(self, app: ASGIApp) -> ASGIApp:
+        """Return the application that takes events at once and leaves all the rest to `app`.
+
+        It is a plain function: a coroutine more would be paid by each request.
+        """
+        track = self._track
+
+        def take(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+                return track(scope, receive, send)
+            return app(scope, receive, send)
+
+        return take

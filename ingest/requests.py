@@ -1,0 +1,68 @@
+"""What the headers of a request say about its body, before it is read.
+
+In: the headers by name. Out: the answer to a request that is refused, or None. Never: the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from contracts.events import MAX_EVENT_BYTES, Reason
+from ingest.answers import Answer, Problem, error
+
+# What `fetch`, `navigator.sendBeacon` and `curl -d` say; the body is JSON all the same.
+_TYPES = frozenset(
+    {"", "application/json", "text/plain", "application/x-www-form-urlencoded"},
+)
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+# As nearly all clients send it; other values are taken apart.
+_USUAL = frozenset(
+    {
+        b"",
+        b"application/json",
+        b"application/json; charset=utf-8",
+        b"text/plain;charset=UTF-8",
+        b"application/x-www-form-urlencoded",
+    }
+)
+_NO_ENCODING = frozenset({b"", b"identity"})
+
+_UNSUPPORTED_TYPE = error(
+    Problem.UNSUPPORTED_MEDIA_TYPE,
+    "Content-Type must be application/json, text/plain, application/x-www-form-urlencoded or none",
+)
+_UNSUPPORTED_CHARSET = error(
+    Problem.UNSUPPORTED_MEDIA_TYPE, "The charset of Content-Type must be utf-8"
+)
+_UNSUPPORTED_ENCODING = error(
+    Problem.UNSUPPORTED_ENCODING, "Content-Encoding is not supported: send the body as it is"
+)
+_TOO_LARGE = error(
+    Reason.TOO_LARGE, f"Content-Length is over {MAX_EVENT_BYTES}, the most that an event may have"
+)
+
+
+def refusal_of(headers: Mapping[bytes, bytes]) -> Answer | None:
+    """Return the answer to a request whose body is not worth reading, or None."""
+    content_type = headers.get(b"content-type", b"")
+    if content_type not in _USUAL and (refusal := _refusal_of_type(content_type)) is not None:
+        return refusal
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding != b"identity" and encoding.strip().lower() not in _NO_ENCODING:
+        return _UNSUPPORTED_ENCODING
+    length = headers.get(b"content-length")
+    # uvicorn lets only digits through; few bodies have more than four of them.
+    if length is not None and len(length) > 4 and int(length) > MAX_EVENT_BYTES:
+        return _TOO_LARGE
+    return None
+
+
+def _refusal_of_type(content_type: bytes) -> Answer | None:
+    media, *parameters = content_type.decode("latin-1").lower().split(";")
+    if media.strip() not in _TYPES:
+        return _UNSUPPORTED_TYPE
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in _CHARSETS:
+            return _UNSUPPORTED_CHARSET
+    return None

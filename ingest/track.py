@@ -1,0 +1,162 @@
+"""POST /track: a body is read, checked, given an id and published; then it is answered.
+
+In: an ASGI request. Out: 200 once Kafka has acknowledged the event, else an error that names what
+is wrong. Never: a change of what was sent, beyond its id and what cannot be passed on as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from asyncio import CancelledError, Future, current_task
+from typing import Any, Protocol
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from contracts.events import (
+    MAX_EVENT_BYTES,
+    Event,
+    Reason,
+    Rejected,
+    check_event_id,
+    encode_event,
+    parse_event,
+    too_large,
+)
+from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged
+from ingest.ids import EventIds, header_of, parse_idempotency_key
+from ingest.requests import refusal_of
+
+BODY_WITHIN_S = 10
+
+_TOO_SLOW = error(Problem.BODY_TOO_SLOW, f"The body did not arrive within {BODY_WITHIN_S} seconds")
+_OVER_LIMIT = error(Reason.TOO_LARGE, f"The body has more than {MAX_EVENT_BYTES} bytes")
+
+_encode_text = msgspec.json.Encoder().encode
+
+
+class Publisher(Protocol):
+    """What the endpoint needs of the way into Kafka."""
+
+    def put(self, user_id: str, value: bytes) -> Future[bool]:
+        """Hand over an event; the future says whether it is logged."""
+
+
+class Track:
+    """The endpoint, a bare ASGI application.
+
+    A body that does not arrive is given up by `expire_slow_bodies`: one task for all requests,
+    since a timer for each would cost more than reading the body.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._put = publisher.put
+        self._next_id = EventIds().next
+        self._receiving: dict[Any, int] = {}
+        self._second = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = dict(scope["headers"])
+        answer = refusal_of(headers)
+        if answer is None:
+            body = await self._read(receive)
+            if body is None:
+                return
+            answer = await self._log(body, headers) if isinstance(body, bytes) else body
+        start, end = answer
+        await send(start)
+        await send(end)
+
+    async def expire_slow_bodies(self) -> None:
+        """Give up, once a second and for ever, the requests whose body has taken too long."""
+        while True:
+            await asyncio.sleep(1)
+            self._second += 1
+            begun_by = self._second - BODY_WITHIN_S
+            for task in [each for each, second in self._receiving.items() if second < begun_by]:
+                del self._receiving[task]
+                task.cancel()
+
+    async def _read(self, receive: Receive) -> bytes | Answer | None:
+        """Return the body, the answer to one that is too long or too slow, or None.
+
+        None: it broke off, and nobody waits for an answer.
+        """
+        task: Any = current_task()
+        self._receiving[task] = self._second
+        try:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body: bytes = message["body"]
+            if message["more_body"]:
+                return await _read_on(body, receive)
+        except CancelledError:
+            if task in self._receiving:
+                raise  # somebody else cancelled it: the server ends
+            task.uncancel()
+            return _TOO_SLOW
+        finally:
+            self._receiving.pop(task, None)
+        return body if len(body) <= MAX_EVENT_BYTES else _OVER_LIMIT
+
+    async def _log(self, body: bytes, headers: dict[bytes, bytes]) -> Answer:
+        event = parse_event(body)
+        if isinstance(event, Rejected):
+            return error(event.reason, event.message)
+        event_id = event.event_id or self._identify(headers)
+        if isinstance(event_id, Rejected):
+            return error(event_id.reason, event_id.message)
+        if event.event_id is None:
+            value = _with_id(body, event, event_id)
+        else:
+            value = body if type(event) is Event else encode_event(event)
+        if len(value) > MAX_EVENT_BYTES:
+            rejected = too_large(len(value))
+            return error(rejected.reason, f"{rejected.message}, its event_id included")
+        if await self._put(event.user_id, value):
+            return logged(header_of(event_id)), LOGGED_BODY
+        return UNAVAILABLE
+
+    def _identify(self, headers: dict[bytes, bytes]) -> str | Rejected:
+        """Return the id of an event whose body has none: the client's key, else a new one."""
+        given = headers.get(b"idempotency-key")
+        if given is None:
+            return self._next_id(time.time_ns() // 1_000_000)
+        key = parse_idempotency_key(given)
+        if key is None:
+            return Rejected(Reason.INVALID_EVENT_ID, "Idempotency-Key is not a quoted string")
+        rejected = check_event_id(key)
+        if rejected is not None:
+            return Rejected(rejected.reason, f"Idempotency-Key is no event_id: {rejected.message}")
+        return key
+
+
+async def _read_on(body: bytes, receive: Receive) -> bytes | Answer | None:
+    """Return the whole of a body that comes in pieces, no longer than an event may be."""
+    pieces, size, more = [body], len(body), True
+    while more and size <= MAX_EVENT_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        more = message["more_body"]
+        pieces.append(message["body"])
+        size += len(message["body"])
+    return b"".join(pieces) if size <= MAX_EVENT_BYTES else _OVER_LIMIT
+
+
+def _with_id(body: bytes, event: Event, event_id: str) -> bytes:
+    """Return the event with an id: the body with a field more, where that is clear and fits.
+
+    Otherwise it is encoded anew: where the body was mended, where it names the field already (a
+    name that stands twice is read in two ways), or where what is not needed may make it too long.
+    """
+    if type(event) is Event and b"event_id" not in body:
+        end = body.rindex(b"}")
+        value = b'%b,"event_id":%b}' % (body[:end], _encode_text(event_id))
+        if len(value) <= MAX_EVENT_BYTES:
+            return value
+    event.event_id = event_id
+    return encode_event(event)

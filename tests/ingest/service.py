@@ -1,0 +1,145 @@
+"""The service as people start it, `track ingest`, and what it has written into Kafka.
+
+In: settings. Out: a process that answers, and the records of a topic. Never: a process left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from contracts.topics import Topics
+from deploy.local.machine import free_port
+from runtime.settings import Settings
+
+TRACK = str(Path(sys.executable).with_name("track"))
+READY_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A process of ingest, and where it listens."""
+
+    settings: Settings
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.settings.port
+
+    def status(self, path: str) -> int:
+        """Return the status of a GET, 0 where nobody listens."""
+        try:
+            return httpx.get(self.url + path, timeout=5).status_code
+        except httpx.TransportError:
+            return 0
+
+    def wait_until(self, path: str, status: int, seconds: float = READY_SECONDS) -> None:
+        end = time.monotonic() + seconds
+        while self.status(path) != status:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, f"{path} is not {status}: {self.log.read_text()}"
+            time.sleep(0.05)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables of these settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACK_")}
+    named = {
+        each.metadata["name"]: str(getattr(settings, each.name))
+        for each in dataclasses.fields(settings)
+    }
+    return {**inherited, **named}
+
+
+@contextmanager
+def start(
+    settings: Settings, folder: Path, command: str = "ingest", *, ignoring_sigint: bool = False
+) -> Iterator[Service]:
+    """Start a service on a free port; the end of the context kills what is left of it."""
+    settings = dataclasses.replace(settings, port=free_port())
+    log = folder / f"{command}-{settings.port}.log"
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignoring_sigint else None
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [TRACK, command], env=environment(settings), stdout=output, stderr=output
+            )
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+    try:
+        yield Service(settings, process, log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of the topic `events`."""
+
+    partition: int
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        fields: dict[str, object] = json.loads(self.value)
+        return fields
+
+    @property
+    def event_id(self) -> object:
+        return self.fields["event_id"]
+
+
+def read_events(settings: Settings) -> list[Record]:
+    """Return all records of the topic `events`."""
+    return asyncio.run(_read(settings.kafka_servers, Topics.of(settings.namespace).events))
+
+
+async def _read(servers: str, topic: str) -> list[Record]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers, auto_offset_reset="none", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        await consumer._client._wait_on_metadata(topic)
+        places = [TopicPartition(topic, each) for each in consumer.partitions_for_topic(topic)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, 0)
+        records = []
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                records += [
+                    Record(each.partition, each.key, each.value, each.headers) for each in batch
+                ]
+        return records
+    finally:
+        await consumer.stop()

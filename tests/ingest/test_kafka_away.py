@@ -1,0 +1,128 @@
+"""Kafka frozen, killed and started again under a running ingest; the broker is the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from cli.migrate import run_migrations
+from deploy.local.kafka import Kafka, start_kafka
+from runtime.settings import Settings
+from tests.ingest.service import Service, read_events, start
+
+if TYPE_CHECKING:
+    from tests.conftest import Servers
+
+RECOVERY_S = 40.0
+
+
+class Broker:
+    """A broker that can be frozen, killed and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kafka: Kafka = start_kafka(folder)
+        self.address = self._kafka.address
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self._kafka.running.pid, number)
+
+    def kill(self) -> None:
+        self._kafka.kill()
+
+    def start(self) -> None:
+        self._kafka = start_kafka(self._folder, int(self.address.rpartition(":")[2]))
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    broker = Broker(tmp_path_factory.mktemp("kafka"))
+    try:
+        yield broker
+    finally:
+        broker.kill()
+
+
+@pytest.fixture(scope="module")
+def ingest(
+    broker: Broker, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("away")
+    settings = dataclasses.replace(
+        Settings(),
+        home=folder,
+        kafka=broker.address,
+        clickhouse=servers.clickhouse,
+        namespace=f"away_{secrets.token_hex(5)}",
+        partitions=2,
+    )
+    asyncio.run(run_migrations(settings))
+    with start(settings, folder) as service:
+        service.wait_until("/readyz", 200)
+        yield service
+
+
+def post(service: Service, event_id: str, user: str = "u") -> tuple[int, float]:
+    """Return the status, after checking the answer, and how long it took."""
+    begun = time.monotonic()
+    body = {"event": "play", "user_id": user, "event_id": event_id}
+    answer = httpx.post(f"{service.url}/track", json=body, timeout=10)
+    if answer.status_code != 200:
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json()["message"] == "Failed to log event"
+    return answer.status_code, time.monotonic() - begun
+
+
+def post_until_logged(service: Service, event_id: str) -> None:
+    end = time.monotonic() + RECOVERY_S
+    while post(service, event_id)[0] != 200:
+        assert time.monotonic() < end, service.log.read_text()
+        time.sleep(0.2)
+
+
+def test_a_frozen_broker(broker: Broker, ingest: Service) -> None:
+    assert post(ingest, "before-freeze")[0] == 200
+    broker.send(signal.SIGSTOP)
+    try:
+        status, took = post(ingest, "frozen")
+        assert status == 503
+        assert 4 < took < 5
+        status, took = post(ingest, "refused")
+        assert status == 503
+        assert took < 0.5
+        assert ingest.status("/livez") == 200
+    finally:
+        broker.send(signal.SIGCONT)
+    post_until_logged(ingest, "after-freeze")
+    logged = [each.event_id for each in read_events(ingest.settings)]
+    assert logged.count("after-freeze") == 1
+    assert logged.count("frozen") <= 1  # its outcome was unknown
+    assert "refused" not in logged
+
+
+def test_a_killed_broker(broker: Broker, ingest: Service) -> None:
+    assert post(ingest, "before-kill")[0] == 200
+    broker.kill()
+    status, took = post(ingest, "killed")
+    assert status == 503
+    assert took < 5
+    time.sleep(2)
+    assert ingest.process.poll() is None
+    broker.start()
+    post_until_logged(ingest, "after-kill")
+    logged = [each.event_id for each in read_events(ingest.settings)]
+    assert {"before-kill", "after-kill"} <= set(logged)
+    assert all(logged.count(each) == 1 for each in set(logged))
+    assert len(ingest.log.read_text().splitlines()) < 300
+    assert ingest.end() == 0

@@ -1,0 +1,59 @@
+"""newman, which runs Postman collections: fetched once by npm, then used offline.
+
+In: the lock file beside this module. Out: the command that runs newman. Never: a file in the
+source tree.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.local.downloads import downloads_folder
+
+_HERE = Path(__file__).parent
+_VERSION = "6.2.2"
+_FETCH_SECONDS = 300
+_SCRIPT = Path("node_modules/newman/bin/newman.js")
+
+
+def newman_command() -> list[str]:
+    """Return the beginning of a command line that runs newman on the environment's node."""
+    folder = downloads_folder() / f"newman-{_VERSION}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            _install(folder)
+    return [str(_beside_python("node")), str(folder / _SCRIPT)]
+
+
+def _install(folder: Path) -> None:
+    """Fill a draft and rename it, so that what has the final name is whole; npm checks hashes."""
+    draft = folder.with_name(f"{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(_HERE / name, draft / name)
+    npm = _beside_python("npm")
+    done = subprocess.run(
+        [
+            str(npm), "ci", "--prefix", str(draft), "--cache", str(draft / "cache"),
+            "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error",
+        ],
+        env={**os.environ, "PATH": f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+        capture_output=True,
+        timeout=_FETCH_SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"npm could not fetch newman: {done.stderr.decode()}"
+    shutil.rmtree(draft / "cache", ignore_errors=True)
+    draft.rename(folder)
+
+
+def _beside_python(name: str) -> Path:
+    return Path(sys.executable).with_name(name)

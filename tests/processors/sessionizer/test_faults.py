@@ -1,0 +1,233 @@
+"""Killed at each named point, fenced, cut off: the topics hold what the pure step has."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from cli.migrate import run_migrations
+from contracts.topics import Partitioner, Topics
+from processors.sessionizer.position import user_of
+from processors.sessionizer.transactions import FAILPOINTS
+from runtime.failpoints import FAILPOINT
+from runtime.kafka import open_admin
+from runtime.settings import Settings
+from runtime.startup import require_log
+from tests.processors.sessionizer.running import (
+    Expected,
+    Sessionizer,
+    position_of,
+    read_topic,
+    sessionizer,
+    wait_until_processed,
+)
+
+KILLED = -signal.SIGKILL
+
+
+def some_day(seed: int, events: int) -> Iterator[tuple[bytes | None, bytes | None, Any]]:
+    """Give keys, values and headers: plays, stops, repeated ids, nonsense, CloudEvents."""
+    chosen = random.Random(seed)
+    for number in range(events):
+        user = f"user-{chosen.randrange(40)}"
+        name = chosen.choice(["play", "play", "stop", "stop", "pause"])
+        sent: dict[str, object] = {"event": name, "user_id": user, "metadata": {"n": number}}
+        if chosen.random() < 0.7:
+            sent["event_id"] = f"id-{chosen.randrange(events)}"
+        if chosen.random() < 0.02:
+            yield b"?", chosen.choice([b"nonsense", None, b"\xff", b"[]", b"{}"]), []
+        elif chosen.random() < 0.05:
+            headers = {"specversion": "1.0", "type": name, "source": "s", "id": str(number)}
+            named = [(f"ce_{key}", text.encode()) for key, text in headers.items()]
+            yield user.encode(), b"{}", [*named, ("ce_subject", user.encode())]
+        else:
+            yield user.encode(), json.dumps(sent).encode(), [("source", b"test")]
+
+
+async def produce(settings: Settings, seed: int, events: int, *, aborted: int = 0) -> None:
+    """Write a day, a tenth of it into any partition, and some of it in aborted transactions."""
+    topic, chosen = Topics.of(settings.namespace).events, random.Random(seed)
+    partitioner = Partitioner(settings.partitions)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, enable_idempotence=True)
+    outsider = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka, transactional_id=f"{settings.namespace}-outsider"
+    )
+    async with producer, outsider:
+        for key, value, headers in some_day(seed, events):
+            home = partitioner.partition_of((key or b"").decode())
+            number = chosen.randrange(settings.partitions) if chosen.random() < 0.1 else home
+            await producer.send(topic, value, key, partition=number, headers=headers)
+        for number in range(aborted):
+            await outsider.begin_transaction()
+            await outsider.send_and_wait(
+                topic, b'{"event":"aborted","user_id":"u"}', partition=number % settings.partitions
+            )
+            await outsider.abort_transaction()
+        await producer.flush()
+
+
+async def assert_exactly_once(settings: Settings) -> Expected:
+    """Compare every topic with what the pure step has for the log."""
+    log, topics = await require_log(settings), Topics.of(settings.namespace)
+    expected = Expected(settings, log.id, await read_topic(settings, topics.events))
+    for topic, wanted in (
+        (topics.accepted, expected.accepted),
+        (topics.sessions, expected.sessions),
+        (topics.rejected, expected.rejected),
+    ):
+        for number, rows in (await read_topic(settings, topic)).items():
+            assert [row.value for row in rows] == wanted[number], f"{topic}, partition {number}"
+    for number, rows in (await read_topic(settings, topics.state)).items():
+        latest = {user_of(row.key): row.value for row in rows if user_of(row.key) is not None}
+        kept = {user: value for user, value in latest.items() if value is not None}
+        assert kept == expected.users[number]
+    return expected
+
+
+def test_killed_at_every_named_point(settings: Settings, tmp_path: Path) -> None:
+    """All points side by side, each with a log of its own: killed, started again, compared."""
+    pipelines = {
+        point: _renamed(settings, f"{settings.namespace}_{number}")
+        for number, point in enumerate(FAILPOINTS)
+    }
+
+    async def prepare(each: Settings) -> None:
+        await run_migrations(each)
+        await produce(each, seed=1, events=400)
+
+    for each in pipelines.values():
+        asyncio.run(prepare(each))
+    dying = {
+        point: Sessionizer(each, tmp_path / point, **{FAILPOINT: f"{point}:3"})
+        for point, each in pipelines.items()
+    }
+    for point, process in dying.items():
+        assert process.wait(90) == KILLED, f"{point}: {process.words()}"
+    heirs = [Sessionizer(each, tmp_path / f"{point}-heir") for point, each in pipelines.items()]
+    try:
+        for point, each in pipelines.items():
+            asyncio.run(produce(each, seed=2, events=300))
+            asyncio.run(wait_until_processed(each))
+            expected = asyncio.run(assert_exactly_once(each))
+            assert sum(counts.sessions for counts in expected.counts) > 50, point
+    finally:
+        for heir in heirs:
+            heir.stop()
+
+
+def test_outsiders_aborts_strangers_and_nonsense(settings: Settings, tmp_path: Path) -> None:
+    asyncio.run(run_migrations(settings))
+    asyncio.run(produce(settings, seed=3, events=1000, aborted=8))
+    with sessionizer(settings, tmp_path / "output"):
+        asyncio.run(wait_until_processed(settings))
+    expected = asyncio.run(assert_exactly_once(settings))
+    total = {
+        name: sum(getattr(counts, name) for counts in expected.counts)
+        for name in ("accepted", "rejected", "duplicates", "readdressed", "read")
+    }
+    assert min(total.values()) > 5, f"each way was gone: {total}"
+    assert total["read"] == 1000 + total["readdressed"]
+    assert total["read"] == sum(total.values()) - total["read"]
+
+
+def test_a_paused_worker_is_fenced_and_its_heir_goes_on(settings: Settings, tmp_path: Path) -> None:
+    """Stopped for longer than the session time-out, then resumed: it ends and writes nothing."""
+    asyncio.run(run_migrations(settings))
+    asyncio.run(produce(settings, seed=4, events=500))
+    paused = Sessionizer(settings, tmp_path / "paused")
+    try:
+        asyncio.run(wait_until_processed(settings))
+        paused.process.send_signal(signal.SIGSTOP)
+        asyncio.run(produce(settings, seed=5, events=500))
+        with sessionizer(settings, tmp_path / "heir"):
+            asyncio.run(wait_until_processed(settings))
+            paused.process.send_signal(signal.SIGCONT)
+            asyncio.run(produce(settings, seed=6, events=500))
+            asyncio.run(wait_until_processed(settings))
+            asyncio.run(assert_exactly_once(settings))
+    finally:
+        paused.process.send_signal(signal.SIGCONT)
+        paused.stop()
+
+
+def test_workers_joining_and_leaving(settings: Settings, tmp_path: Path) -> None:
+    asyncio.run(run_migrations(settings))
+    first = Sessionizer(settings, tmp_path / "first")
+    second = None
+    try:
+        asyncio.run(produce(settings, seed=7, events=600))
+        second = Sessionizer(settings, tmp_path / "second")
+        asyncio.run(produce(settings, seed=8, events=600))
+        time.sleep(3)
+        first.stop()
+        asyncio.run(produce(settings, seed=9, events=600))
+        asyncio.run(wait_until_processed(settings))
+        asyncio.run(assert_exactly_once(settings))
+        assert "Assigned partitions: [0, 1, 2, 3]" in second.words()
+    finally:
+        first.stop()
+        if second is not None:
+            second.stop()
+
+
+@pytest.mark.parametrize(
+    ("position", "word"),
+    [
+        (None, "no position"),
+        (b'{"next":5000,"offset":4999,"received_at":1}', "beyond the log's end"),
+        (b'{"next":1,"offset":0,"received_at":1}', "is not the one that was processed"),
+    ],
+)
+def test_a_position_that_does_not_fit_is_refused(
+    settings: Settings, tmp_path: Path, position: bytes | None, word: str
+) -> None:
+    asyncio.run(run_migrations(settings))
+    asyncio.run(produce(settings, seed=10, events=50))
+
+    async def write() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as producer:
+            for number in range(settings.partitions):
+                await producer.send_and_wait(
+                    Topics.of(settings.namespace).state, position, b"p", partition=number
+                )
+
+    asyncio.run(write())
+    process = Sessionizer(settings, tmp_path / "output")
+    try:
+        assert process.wait() == 70
+        assert word in process.words()
+        assert "track position" in process.words()
+    finally:
+        process.stop()
+
+
+def test_the_position_and_the_hint_stand_at_the_end(settings: Settings, tmp_path: Path) -> None:
+    asyncio.run(run_migrations(settings))
+    asyncio.run(produce(settings, seed=11, events=100))
+    with sessionizer(settings, tmp_path / "output"):
+        asyncio.run(wait_until_processed(settings))
+        time.sleep(2.5)
+
+    async def hints() -> dict[int, int]:
+        async with open_admin(settings.kafka) as admin:
+            offsets = await admin.list_consumer_group_offsets(f"{settings.namespace}.sessionizer")
+        return {source.partition: each.offset for source, each in offsets.items()}
+
+    states = asyncio.run(read_topic(settings, Topics.of(settings.namespace).state))
+    assert asyncio.run(hints()) == {
+        number: position_of(rows).next for number, rows in states.items() if len(rows) > 1
+    }
+
+
+def _renamed(settings: Settings, namespace: str) -> Settings:
+    return dataclasses.replace(settings, namespace=namespace)

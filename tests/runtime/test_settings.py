@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import Settings, SettingsError
+
+
+def test_without_variables_every_setting_has_its_default() -> None:
+    assert Settings.from_environment({}) == Settings()
+
+
+def test_values_come_from_the_environment() -> None:
+    settings = Settings.from_environment({"TRACK_PORT": "8123", "TRACK_NAMESPACE": "shop"})
+    assert (settings.port, settings.namespace) == (8123, "shop")
+
+
+def test_an_empty_variable_is_an_absent_one() -> None:
+    assert Settings.from_environment({"TRACK_PORT": " ", "TRACK_PORT_FILE": ""}) == Settings()
+
+
+def test_a_value_may_stand_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "clickhouse"
+    secret.write_text("http://track:pässword@clickhouse:8123\n")
+    settings = Settings.from_environment({"TRACK_CLICKHOUSE_FILE": str(secret)})
+    assert settings.clickhouse == "http://track:pässword@clickhouse:8123"
+
+
+def test_a_number_in_a_file_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "port").write_text("9001\n")
+    assert Settings.from_environment({"TRACK_PORT_FILE": str(tmp_path / "port")}).port == 9001
+
+
+def test_a_value_and_a_file_at_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="TRACK_KAFKA and TRACK_KAFKA_FILE are both set"):
+        Settings.from_environment({"TRACK_KAFKA": "a:1", "TRACK_KAFKA_FILE": str(tmp_path)})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nothing")
+    with pytest.raises(SettingsError, match=f"TRACK_CLICKHOUSE_FILE names {missing}"):
+        Settings.from_environment({"TRACK_CLICKHOUSE_FILE": missing})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("TRACK_PORT", "eighty", "must be a whole number"),
+        ("TRACK_PORT", "-1", "must be a whole number"),
+        ("TRACK_PORT", "0", "a port is 1 to 65535"),
+        ("TRACK_PORT", "65536", "a port is 1 to 65535"),
+        ("TRACK_PARTITIONS", "0", "must be at least 1"),
+        ("TRACK_NAMESPACE", "a-b", "letters, digits or underscores"),
+        ("TRACK_OPENS", "stop", "must differ"),
+    ],
+)
+def test_what_cannot_be_used_is_named(name: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as caught:
+        Settings.from_environment({name: value})
+    assert name in str(caught.value)
+
+
+def test_every_setting_has_a_variable_of_its_own_and_says_what_it_is() -> None:
+    names = [each.metadata["name"] for each in fields(Settings)]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("TRACK_") for name in names)
+    assert all(each.metadata["about"] for each in fields(Settings))
