@@ -9,7 +9,9 @@ Everything happens in the main thread, in small steps: a signal is seen within a
 
 from __future__ import annotations
 
+import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,11 +48,14 @@ class StopRequests:
 
     def __init__(self) -> None:
         self._first: float | None = None
+        self._terminal: int | None = None
         self.at_once = False
 
     @property
     def asked(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether the end was asked for, if only by closing the terminal."""
+        if self._first is None and self._terminal is not None and _is_gone(self._terminal):
+            self.note(time.monotonic())
         return self._first is not None
 
     def note(self, now: float) -> None:
@@ -63,11 +68,13 @@ class StopRequests:
     def listen(self) -> None:
         """Take the signals that end a program, also where the parent had them ignored.
 
-        A hang-up stays ignored where it was: that is what `nohup` asks for.
+        A hang-up stays ignored where it was: that is what `nohup` asks for. Otherwise the terminal
+        is watched besides, as a hang-up may reach make alone, which does not pass it on.
         """
         wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             wanted.append(signal.SIGHUP)
+            self._terminal = sys.stdout.fileno() if sys.stdout.isatty() else None
         for number in wanted:
             signal.signal(number, lambda *_: self.note(time.monotonic()))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
@@ -266,6 +273,13 @@ class Supervisor:
             time.sleep(_STEP_S / 2)
         for part in stage:
             part.kill()
+
+
+def _is_gone(terminal: int) -> bool:
+    """Whether the other side of a terminal was closed."""
+    watch = select.poll()
+    watch.register(terminal, 0)
+    return bool(watch.poll(0))
 
 
 def _ending(code: int) -> str:

@@ -308,9 +308,11 @@ def _addresses(plan: _Plan, now: datetime) -> str:
     lines += ["", "Track a play, track its stop, and look at the session:", ""]
     for name, at in ((settings.opens, play), (settings.closes, stop)):
         body = f'{{"event":"{name}","user_id":"ada","timestamp":"{at:%Y-%m-%dT%H:%M:%SZ}"}}'
-        lines.append(f"  curl {base}/track -H 'Content-Type: application/json' -d '{body}'")
+        lines.append(
+            f"  curl {base}/track -H 'Content-Type: application/json' -d '{body}' -w '\\n'"
+        )
     query = f"start_date={play:%Y-%m-%d}&end_date={stop:%Y-%m-%d}&user_id=ada"
-    lines += [f"  curl '{base}/sessions?{query}'", "", "Ctrl-C stops everything."]
+    lines += [f"  curl '{base}/sessions?{query}' -w '\\n'", "", "Ctrl-C stops everything."]
     return escape("\n".join(lines))
 
 

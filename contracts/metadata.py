@@ -32,6 +32,8 @@ _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 # An exponent, more digits than every 64-bit integer has, or an escape by code point (a lone
 # surrogate would need one). Also inside of a text: whoever looks closer will see.
 _SUSPICIOUS = re.compile(rb"[0-9\\](?:[eEu]|[0-9]{18})").search
+_ALL_BUT_DIGITS = bytes(byte for byte in range(256) if byte not in b"0123456789")
+_HARMLESS_DIGITS = 3  # the least number beyond a double, 2e308, has four
 
 
 def parse_json(text: bytes) -> Value:
@@ -79,7 +81,11 @@ def is_plain(raw: bytes) -> bool:
     True: at most 4,096 bytes as sent (compact is never longer), and nothing in it that could be a
     lone surrogate or a number that a column refuses. False: look into it.
     """
-    return len(raw) <= MAX_METADATA_BYTES and _SUSPICIOUS(raw) is None
+    if len(raw) > MAX_METADATA_BYTES:
+        return False
+    if len(raw.translate(None, _ALL_BUT_DIGITS)) <= _HARMLESS_DIGITS and b"\\" not in raw:
+        return True
+    return _SUSPICIOUS(raw) is None
 
 
 def storable(value: Value) -> Value:

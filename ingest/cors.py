@@ -46,7 +46,8 @@ class OpenToAllOrigins:
 
         async def send_opened(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *OPEN_TO_ALL]
+                # A copy: messages may be prepared ones that are sent again and again.
+                message = {**message, "headers": [*message.get("headers", ()), *OPEN_TO_ALL]}
             await send(message)
 
         await self._app(scope, receive, send_opened)

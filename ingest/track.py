@@ -22,7 +22,6 @@ from contracts.events import (
     check_event_id,
     encode_event,
     parse_event,
-    too_large,
 )
 from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged
 from ingest.ids import EventIds, header_of, parse_idempotency_key
@@ -113,9 +112,6 @@ class Track:
             value = _with_id(body, event, event_id)
         else:
             value = body if type(event) is Event else encode_event(event)
-        if len(value) > MAX_EVENT_BYTES:
-            rejected = too_large(len(value))
-            return error(rejected.reason, f"{rejected.message}, its event_id included")
         if await self._put(event.user_id, value):
             return logged(header_of(event_id)), LOGGED_BODY
         return UNAVAILABLE
@@ -148,15 +144,13 @@ async def _read_on(body: bytes, receive: Receive) -> bytes | Answer | None:
 
 
 def _with_id(body: bytes, event: Event, event_id: str) -> bytes:
-    """Return the event with an id: the body with a field more, where that is clear and fits.
+    """Return the event with an id: the body with a field more, where that is clear.
 
-    Otherwise it is encoded anew: where the body was mended, where it names the field already (a
-    name that stands twice is read in two ways), or where what is not needed may make it too long.
+    Otherwise it is encoded anew: where the body was mended, or where it names the field already (a
+    name that stands twice is read in two ways).
     """
     if type(event) is Event and b"event_id" not in body:
         end = body.rindex(b"}")
-        value = b'%b,"event_id":%b}' % (body[:end], _encode_text(event_id))
-        if len(value) <= MAX_EVENT_BYTES:
-            return value
+        return b'%b,"event_id":%b}' % (body[:end], _encode_text(event_id))
     event.event_id = event_id
     return encode_event(event)

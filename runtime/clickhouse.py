@@ -1,14 +1,13 @@
 """Connections to ClickHouse.
 
 In: settings, where `clickhouse` is a URL with user and password and `namespace` the database. Out:
-clients of clickhouse-connect, their connections kept alive. Never: an insert that is sent again by
-the client itself: `clickhouse-connect` would resend after a closed connection, when the rows may
-be there already.
+clients of clickhouse-connect, their connections kept alive. Never: a query that the client sends
+again because of an answer. (Its `raw_insert` is sent again when the connection closes under it:
+send an INSERT that must go once as a command with data, which is not.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import clickhouse_connect
@@ -26,7 +25,6 @@ __all__ = [
     "OperationalError",
     "connect",
     "connect_sync",
-    "insert_once",
 ]
 
 _CONNECT_TIMEOUT_S = 3
@@ -62,20 +60,6 @@ def connect_sync(
     """
     arguments = _arguments(settings, database, timeout_s)
     return clickhouse_connect.get_client(**arguments, pool_mgr=pool)
-
-
-async def insert_once(
-    client: AsyncClient, statement: str, lines: bytes, settings: Mapping[str, str | int]
-) -> None:
-    """Send one INSERT with its data, once.
-
-    `raw_insert` counts as safe to repeat and is sent again when the connection closes under it;
-    a command that is no SELECT is not.
-
-    Raises:
-        ClickHouseError: it was refused, or the outcome is unknown.
-    """
-    await client.command(statement, data=lines, settings=dict(settings))
 
 
 def _arguments(settings: Settings, database: str | None, timeout_s: float) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class HTTPProtocol(HttpToolsProtocol):
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with a transport that gathers what is written, or refuse one connection too many."""
+        """Begin with a transport that gathers what is written, or refuse one too many."""
         gathering = GatheringTransport(cast(asyncio.Transport, transport), self.loop)
         super().connection_made(gathering)  # type: ignore[arg-type]
         if len(self.connections) > MAX_CONNECTIONS:

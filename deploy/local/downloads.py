@@ -22,7 +22,7 @@ KAFKA_VERSION = "4.1.0"
 CLICKHOUSE_VERSION = "26.7.3"
 _COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:2.0.16"
 _HERE = Path(__file__).parent
-_JARS = _HERE / "kafka.sha256"
+KAFKA_JARS = _HERE / "kafka.sha256"
 _LIBRARY = _HERE / "clickhouse_library"
 _LIBRARY_FILE = Path("node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
 _FETCH_SECONDS = 900
@@ -105,13 +105,13 @@ def _resolve_jars(draft: Path, scratch: Path) -> None:
         "Apache Kafka",
     )  # fmt: skip
     found = {jar.name: jar for jar in (scratch / "cache").rglob("*.jar")}
-    for line in _JARS.read_text().splitlines():
+    for line in KAFKA_JARS.read_text().splitlines():
         digest, name = line.split()
         jar = found.get(name)
         if jar is None or hashlib.sha256(jar.read_bytes()).hexdigest() != digest:
             raise ServerError(
                 f"Kafka's {name} {'is missing' if jar is None else 'is not what was pinned'} "
-                f"({_JARS.name}); nothing was kept. Run the same command again."
+                f"({KAFKA_JARS.name}); nothing was kept. Run the same command again."
                 " If it stays so, look at what serves your packages."
             )
         shutil.move(jar, draft / name)

@@ -42,8 +42,8 @@ class DuplicateWindow:
         first, earliest = offset - self._offsets, received_at - DAY_MS
         known = self._current.note(identity, offset, received_at, first, earliest)
         previous = self._previous
-        if previous.table[identity & previous.mask] and not known:
-            known = previous.holds(identity, first, earliest)
+        if not known and previous.table[identity & previous.mask]:
+            return previous.holds(identity, first, earliest)
         return known
 
     def __len__(self) -> int:
@@ -84,20 +84,13 @@ class _Generation:
         before it.
         """
         table = self.table
-        slot, place, known = identity & self.mask, -1, False
-        while number := table[slot]:
-            number -= 1
-            if self.identities[number] == identity:
-                arrival = self.arrivals[number]
-                known = known or (arrival >= earliest and self.offsets[number] >= first)
-                if place < 0 and arrival <= received_at:
-                    place = slot
-            slot = (slot + 1) & self.mask
+        slot, known = identity & self.mask, False
+        if table[slot]:
+            slot, known = self._place(slot, identity, received_at, first, earliest)
         self.identities.append(identity)
         self.offsets.append(offset)
         self.arrivals.append(received_at)
-        number = len(self.arrivals)
-        table[slot if place < 0 else place] = number
+        table[slot] = number = len(self.arrivals)
         if 2 * number > self.mask:
             self._grow()
         return known
@@ -116,6 +109,21 @@ class _Generation:
                 return True
             slot = (slot + 1) & self.mask
         return False
+
+    def _place(
+        self, slot: int, identity: int, received_at: int, first: int, earliest: int
+    ) -> tuple[int, bool]:
+        """Return the slot for an occurrence whose first slot is taken, and whether it is known."""
+        covered, known = -1, False
+        while number := self.table[slot]:
+            number -= 1
+            if self.identities[number] == identity:
+                arrival = self.arrivals[number]
+                known = known or (arrival >= earliest and self.offsets[number] >= first)
+                if covered < 0 and arrival <= received_at:
+                    covered = slot
+            slot = (slot + 1) & self.mask
+        return (slot if covered < 0 else covered), known
 
     def _grow(self) -> None:
         """Lay the table anew, eight times as large: seldom, and under 50 ms up to a million."""

@@ -77,7 +77,8 @@ def apply_play(
     state: UserState, play: OpenPlay, rules: PairingRules, dropped: Dropped
 ) -> Pair | None:
     """Open a play, or pair it with the stop that overtook it (rules 1, 3, 4 and 5)."""
-    forget(state, play.received_at, rules)
+    if state.plays or state.stops:
+        forget(state, play.received_at, rules)
     if state.stops and 0 <= play.received_at - play.timestamp <= rules.waiting_stop_ms:
         stop = _earliest_after(state.stops, play.timestamp)
         if stop is not None:
@@ -94,7 +95,8 @@ def apply_stop(
     state: UserState, stop: WaitingStop, received_at: int, rules: PairingRules, dropped: Dropped
 ) -> Pair | None:
     """Close the most recent open play, or wait for one (rules 1 to 5)."""
-    forget(state, received_at, rules)
+    if state.plays or state.stops:
+        forget(state, received_at, rules)
     play = _latest_until(state.plays, stop.timestamp)
     if play is not None:
         state.plays.remove(play)

@@ -156,15 +156,15 @@ class Partition:
             ),
         )
         self.counts.accepted += 1
-        if name == self._rules.opens:
+        rules = self._rules
+        if name == rules.opens:
             attributes = Raw(attributes_of(metadata))
             play = OpenPlay(timestamp, offset, received_at, event_id, attributes)
-            pair = apply_play(self._state_of(user_id), play, self._rules, self.counts.dropped)
-        elif name == self._rules.closes:
+            pair = apply_play(self._state_of(user_id), play, rules, self.counts.dropped)
+        elif name == rules.closes:
             stop = WaitingStop(timestamp, offset, event_id)
-            pair = apply_stop(
-                self._state_of(user_id), stop, received_at, self._rules, self.counts.dropped
-            )
+            state = self._state_of(user_id)
+            pair = apply_stop(state, stop, received_at, rules, self.counts.dropped)
         else:
             return
         if pair is not None:

@@ -15,9 +15,17 @@ from typing import Protocol
 class Record(Protocol):
     """What is read of a fetched record."""
 
-    offset: int
-    timestamp: int
-    value: bytes | None
+    @property
+    def offset(self) -> int:
+        """Where it stands in its partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """When it was written, ms since 1970."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The row as a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,3 +183,13 @@ def test_the_fast_and_the_careful_reading_agree(sent: dict[str, Any], escaped: b
 @given(st.binary(max_size=200))
 def test_any_bytes_have_an_answer(body: bytes) -> None:
     assert isinstance(parse_event(body), Event | Rejected)
+
+
+def test_an_id_at_the_end_is_not_counted_in_the_size() -> None:
+    full = b'{"event":"p","user_id":"u","x":"' + b"x" * (MAX_EVENT_BYTES - 34) + b'"}'
+    assert len(full) == MAX_EVENT_BYTES
+    for event_id in (b"0198c0de-0000-7000-8000-000000000000", b"\\u0000" * 128, b'a\\"b'):
+        added = full[:-1] + b',"event_id":"' + event_id + b'"}'
+        assert isinstance(parse_event(added), Event)
+        assert isinstance(parse_event(added[:-1] + b" }"), Rejected)
+    assert isinstance(parse_event(full + b" "), Rejected)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.postman.newman import newman_command
+from tests.npm.packages import newman_command
 from tests.running_stack import RunningStack
 
 COLLECTION = Path(__file__).parents[2] / "analytics-api.postman_collection.json"

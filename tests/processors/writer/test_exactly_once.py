@@ -67,6 +67,32 @@ def test_a_kill_while_a_rollup_is_filled(pipeline: Pipeline, name: str) -> None:
     pipeline.assert_tables_equal_log()
 
 
+def _lose(pipeline: Pipeline, table: str) -> None:
+    """Let a table lose its rows but not their tokens, as a crash of ClickHouse can."""
+    pipeline.clickhouse.command(
+        f"ALTER TABLE {table} DELETE WHERE 1", settings={"mutations_sync": 1}
+    )
+
+
+def test_a_rollup_that_knows_a_token_but_not_its_rows_is_filled(pipeline: Pipeline) -> None:
+    pipeline.produce(300)
+    pipeline.run_until_killed("after_insert:1")
+    _lose(pipeline, "user_counts_15m")
+    _lose(pipeline, "event_counts_15m")
+    pipeline.run_until_done()
+    pipeline.assert_tables_equal_log()
+
+
+def test_a_table_that_knows_a_token_but_not_its_rows_ends_the_writer(pipeline: Pipeline) -> None:
+    pipeline.produce(300)
+    pipeline.run_until_killed("after_insert:1")
+    for table in ("events", "sessions", "rejected_events"):
+        _lose(pipeline, table)
+    said = pipeline.refusal()
+    assert "which hold" in said
+    assert "track repair" in said
+
+
 def test_writers_that_join_and_leave(pipeline: Pipeline) -> None:
     with pipeline.writer() as first:
         for _ in range(3):

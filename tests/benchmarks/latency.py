@@ -1,0 +1,147 @@
+"""`latency_p50_ms`, `latency_p99_ms`, `latency_idle_p50_ms`: from the answer to being counted.
+
+The whole stack runs by `track up`. Beside it a generator of its own process sends 2,000 events a
+second in open loop. A probe is a fresh user: its event is sent by POST /track, and from the answer on
+`GET /metrics?user_id=…` is asked every 5 ms until it counts the event; the time between the two is
+the latency. Probes begin at a constant rate, whatever the ones before do, at most eight at once, so
+that the asking does not become the load. The idle figure is the same without the generator.
+
+Where the target comes from: prototypes of the three stages in a row took 34 ms in the median when
+idle; a dashboard that is half a second behind is called live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import uvloop
+
+from cli.http_connection import HTTPConnection
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.figures import BenchmarkError, Figure, percentile
+from tests.benchmarks.load_generator import Sent
+from tests.benchmarks.programs import ROOT
+from tests.benchmarks.sizes import Sizes
+from tests.running_stack import running_stack
+
+_AT_ONCE = 8
+_ASK_EVERY_S = 0.005
+_COUNTED_WITHIN_S = 30.0
+_IDLE_GAP_S = 0.1
+_SETTLE_S = 3.0
+_EMPTY = b'"data":[]'
+_LEAST_SHARE = 0.95  # of the rate that the generator is to keep
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Measure without load, then under load."""
+    with running_stack(bench.folder / "latency") as stack:
+        bench.say("latency: the stack runs")
+        return uvloop.run(_measure(stack.http, bench))
+
+
+async def _measure(url: str, bench: Bench) -> list[Figure]:
+    sizes = bench.sizes
+    await asyncio.sleep(_SETTLE_S)
+    idle = await _probe(url, sizes.idle_probes, _IDLE_GAP_S)
+    bench.say(f"latency, idle: p50 {percentile(idle, 0.5):.0f} ms")
+    async with _load(url, sizes) as load:
+        await asyncio.sleep(sizes.latency_warm_up_s)
+        busy = await _probe(url, sizes.latency_probes, sizes.latency_s / sizes.latency_probes)
+        sent = await load
+    per_s = sent.answered / sent.seconds
+    if sent.failed or per_s < _LEAST_SHARE * sizes.latency_rate:
+        raise BenchmarkError(
+            f"the load was not kept: {per_s:,.0f} events/s answered, {sent.failed} failed"
+        )
+    generator = (
+        f"{per_s:,.0f} events/s; the generator used {sent.cpu_s / sent.seconds:.0%} of a core"
+    )
+    return [
+        Figure("latency_p50_ms", percentile(busy, 0.5), f"{len(busy)} probes beside {generator}"),
+        Figure("latency_p99_ms", percentile(busy, 0.99), f"the same; longest {max(busy):,.0f} ms"),
+        Figure("latency_idle_p50_ms", percentile(idle, 0.5), f"{len(idle)} probes, no load"),
+        Figure(
+            "latency_idle_p99_ms", percentile(idle, 0.99), f"the same; longest {max(idle):,.0f}"
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _load(url: str, sizes: Sizes) -> AsyncIterator[asyncio.Task[Sent]]:
+    """Run the generator a little longer than the probes will take."""
+    seconds = sizes.latency_warm_up_s + sizes.latency_s + 2
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.load_generator",
+        url, str(sizes.latency_rate), str(seconds),
+        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT,
+    )  # fmt: skip
+
+    async def result() -> Sent:
+        async with asyncio.timeout(seconds + 60):
+            output, _ = await process.communicate()
+        return msgspec.json.decode(output, type=Sent)
+
+    task = asyncio.create_task(result())
+    try:
+        yield task
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await asyncio.wait([task])
+
+
+async def _probe(url: str, probes: int, gap_s: float) -> list[float]:
+    """Begin a probe every `gap_s` seconds; return the latencies in milliseconds."""
+    free = [HTTPConnection(url) for _ in range(_AT_ONCE)]
+    turns = asyncio.Semaphore(_AT_ONCE)
+    began = time.monotonic()
+
+    async def probe(number: int) -> float:
+        await asyncio.sleep(began + number * gap_s - time.monotonic())
+        async with turns:
+            connection = free.pop()
+            try:
+                return await _time_until_counted(connection)
+            finally:
+                free.append(connection)
+
+    try:
+        return list(await asyncio.gather(*map(probe, range(probes))))
+    finally:
+        for connection in free:
+            connection.close()
+
+
+async def _time_until_counted(connection: HTTPConnection) -> float:
+    user = f"probe-{secrets.token_hex(8)}"
+    today = datetime.now(UTC).date()
+    # Either day, should midnight pass meanwhile.
+    path = f"/metrics?start_date={today}&end_date={today + timedelta(days=1)}&user_id={user}"
+    answer = await connection.request("POST", "/track", _body(user))
+    answered_at = time.monotonic()
+    if answer.status != 200:
+        raise BenchmarkError(f"a probe was answered with {answer.status}: {answer.body!r}")
+    while True:
+        asked_at = time.monotonic()
+        answer = await connection.request("GET", path)
+        if answer.status != 200:
+            raise BenchmarkError(f"/metrics answered {answer.status}: {answer.body!r}")
+        now = time.monotonic()
+        if _EMPTY not in answer.body:
+            return 1000 * (now - answered_at)
+        if now - answered_at > _COUNTED_WITHIN_S:
+            raise BenchmarkError(f"{user} is not counted after {_COUNTED_WITHIN_S:.0f} s")
+        await asyncio.sleep(max(0.0, asked_at + _ASK_EVERY_S - now))
+
+
+def _body(user: str) -> bytes:
+    return b'{"event":"play","user_id":"%b","metadata":{"song_id":"song-1"}}' % user.encode()

@@ -1,0 +1,42 @@
+"""The events of the sessionizer's and Faust's measurements: seeded, so that both get the same.
+
+In: how many, of how many users. Out: JSON bodies by partition, in order. Four kinds of events evenly:
+play, stop, pause, product_view; each with an id and three fields of metadata.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import msgspec
+
+from contracts.timestamps import format_timestamp
+from contracts.topics import Partitioner
+
+_KINDS = ("play", "stop", "pause", "product_view")
+_EVENTS_PER_S = 100  # by their own timestamps
+
+
+def make_events(count: int, users: int, partitions: int) -> list[list[tuple[bytes, bytes]]]:
+    """Return events as (key, body) by partition; their timestamps begin a day ago."""
+    chance = random.Random(1)
+    names = [f"user-{chance.randrange(10**9)}" for _ in range(users)]
+    partitioner = Partitioner(partitions)
+    begin_ms = (int(time.time()) - 86_400) * 1000
+    made: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
+    for number in range(count):
+        user = chance.choice(names)
+        event = {
+            "event": chance.choice(_KINDS),
+            "user_id": user,
+            "timestamp": format_timestamp(begin_ms + number * 1000 // _EVENTS_PER_S),
+            "metadata": {
+                "song_id": f"song-{chance.randrange(1000)}",
+                "device": "mobile",
+                "platform": "ios",
+            },
+            "event_id": f"{chance.getrandbits(128):032x}",
+        }
+        made[partitioner.partition_of(user)].append((user.encode(), msgspec.json.encode(event)))
+    return made

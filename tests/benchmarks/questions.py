@@ -1,0 +1,204 @@
+"""`query_p99_ms`, `query_p50_ms`: a year by month out of ten million events.
+
+The rows are made inside ClickHouse by `INSERT … SELECT` into the base tables, so that the views fill
+the rollups: five names of events, 100,000 users, four partitions, spread evenly over the last year in
+the order of time, two million sessions. Merges are given a minute to settle. Then a real `track
+query` process is asked over one kept-alive connection, one request after the other: /metrics and
+/sessions of all users, and of one user, another one each time. The figure is the worse of the two for
+all users. The answers must add up to what was loaded.
+
+Where the target comes from: an answer within 50 ms feels immediate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from cli.http_connection import HTTPConnection
+from deploy.local.machine import free_port
+from runtime.clickhouse import Client, connect_sync
+from runtime.settings import Settings
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.figures import BenchmarkError, Figure, percentile
+from tests.benchmarks.programs import track
+from tests.benchmarks.sizes import Sizes
+
+_CHUNK = 1_000_000
+_DAYS = 365
+_SETTLED_WITHIN_S = 60
+_WARM_UP = 20
+
+_INSERT_EVENTS = """
+INSERT INTO events (event_id, user_id, event, timestamp, received_at, metadata, source, log_offset,
+    kafka_partition, kafka_offset)
+SELECT
+    hex(sipHash128(number)),
+    concat('user-', toString(cityHash64(number) % {users:UInt64})),
+    ['play', 'stop', 'pause', 'product_view', 'complete'][1 + cityHash64(number, 1) % 5],
+    fromUnixTimestamp64Milli(toInt64({begin_ms:Int64} + intDiv(number * {span_ms:UInt64}, {total:UInt64})), 'UTC'),
+    now64(3, 'UTC'),
+    concat('{"song_id":"song-', toString(cityHash64(number, 2) % 1000), '"}'),
+    '',
+    number,
+    cityHash64(number) % {users:UInt64} % {partitions:UInt64},
+    number
+FROM numbers({first:UInt64}, {count:UInt64})
+"""
+_INSERT_SESSIONS = """
+INSERT INTO sessions (session_id, user_id, started_at, ended_at, duration_ms, attributes, play_id,
+    stop_id, received_at, log_offset, kafka_partition, kafka_offset)
+SELECT
+    hex(sipHash128(number)),
+    concat('user-', toString(cityHash64(number) % {users:UInt64})),
+    fromUnixTimestamp64Milli(toInt64({begin_ms:Int64} + intDiv(number * {span_ms:UInt64}, {total:UInt64})), 'UTC') AS begun,
+    begun + INTERVAL 180 SECOND,
+    180000,
+    concat('{"song_id":"song-', toString(cityHash64(number, 2) % 1000), '"}'),
+    hex(sipHash128(number, 1)),
+    hex(sipHash128(number, 2)),
+    now64(3, 'UTC'),
+    number,
+    cityHash64(number) % {users:UInt64} % {partitions:UInt64},
+    number
+FROM numbers({first:UInt64}, {count:UInt64})
+"""
+_COUNT_MERGES = "SELECT count() FROM system.merges WHERE database = currentDatabase()"
+
+
+@dataclass(frozen=True, slots=True)
+class _Year:
+    """The days that the loaded rows lie in, both inclusive."""
+
+    first: date
+    last: date
+
+    @property
+    def query(self) -> str:
+        return f"start_date={self.first}&end_date={self.last}&group_by=month"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Load, settle, ask."""
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    year = _Year(last - timedelta(days=_DAYS - 1), last)
+    with bench.namespace() as settings:
+        _fill(bench, settings, year)
+        serving = dataclasses.replace(settings, port=free_port())
+        with track(serving, "query"):
+            taken = asyncio.run(_ask_all(serving.port, year, bench.sizes))
+    return _figures(taken, bench.sizes)
+
+
+def _figures(taken: dict[str, list[float]], sizes: Sizes) -> list[Figure]:
+    all_users = [taken["metrics"], taken["sessions"]]
+    how = f"{sizes.query_events:,} events, a year by month, {sizes.query_requests} requests each"
+    figures = [
+        Figure(
+            "query_p99_ms", max(percentile(each, 0.99) for each in all_users), f"{how}; the worse"
+        ),
+        Figure(
+            "query_p50_ms", max(percentile(each, 0.5) for each in all_users), "the worse of both"
+        ),
+    ]
+    for name, each in taken.items():
+        words = f"longest {max(each):.1f} ms, p50 {percentile(each, 0.5):.1f} ms"
+        figures.append(Figure(f"query_{name}_p99_ms", percentile(each, 0.99), words))
+    return figures
+
+
+def _fill(bench: Bench, settings: Settings, year: _Year) -> None:
+    sizes = bench.sizes
+    with _client(settings) as client:
+        for statement, total in (
+            (_INSERT_EVENTS, sizes.query_events),
+            (_INSERT_SESSIONS, sizes.query_sessions),
+        ):
+            for first in range(0, total, _CHUNK):
+                parameters = {
+                    "users": sizes.query_users,
+                    "partitions": settings.partitions,
+                    "begin_ms": _midnight_ms(year.first),
+                    "span_ms": _DAYS * 86_400_000,
+                    "total": total,
+                    "first": first,
+                    "count": min(_CHUNK, total - first),
+                }
+                client.command(statement, parameters=parameters)
+            bench.say(f"query: {total:,} rows loaded")
+        _wait_for_merges(client)
+
+
+def _wait_for_merges(client: Client) -> None:
+    """Wait until nothing is merged, but no longer than a minute."""
+    deadline = time.monotonic() + _SETTLED_WITHIN_S
+    while time.monotonic() < deadline and client.query(_COUNT_MERGES).first_row[0]:
+        time.sleep(0.5)
+
+
+@contextmanager
+def _client(settings: Settings) -> Iterator[Client]:
+    client = connect_sync(settings, timeout_s=300)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _midnight_ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+
+
+async def _ask_all(port: int, year: _Year, sizes: Sizes) -> dict[str, list[float]]:
+    """Return the milliseconds of each request, by kind of question."""
+    async with HTTPConnection(f"http://127.0.0.1:{port}") as connection:
+        await _check_sums(connection, year, sizes)
+        return {
+            name: await _ask(connection, path, sizes.query_requests)
+            for name, path in _paths(year, sizes.query_users).items()
+        }
+
+
+def _paths(year: _Year, users: int) -> dict[str, Callable[[int], str]]:
+    def of_user(number: int) -> str:
+        return f"{year.query}&user_id=user-{number * 317 % users}"
+
+    return {
+        "metrics": lambda _: f"/metrics?{year.query}",
+        "sessions": lambda _: f"/sessions?{year.query}",
+        "user_metrics": lambda number: f"/metrics?{of_user(number)}",
+        "user_sessions": lambda number: f"/sessions?{of_user(number)}",
+    }
+
+
+async def _ask(
+    connection: HTTPConnection, path: Callable[[int], str], requests: int
+) -> list[float]:
+    taken = []
+    for number in range(requests + _WARM_UP):
+        began = time.perf_counter()
+        answer = await connection.request("GET", path(number))
+        taken.append(1000 * (time.perf_counter() - began))
+        if answer.status != 200:
+            raise BenchmarkError(f"{path(number)} answered {answer.status}: {answer.body!r}")
+    return taken[_WARM_UP:]
+
+
+async def _check_sums(connection: HTTPConnection, year: _Year, sizes: Sizes) -> None:
+    metrics = await connection.request("GET", f"/metrics?{year.query}")
+    sessions = await connection.request("GET", f"/sessions?{year.query}")
+    events = sum(
+        count
+        for period in json.loads(metrics.body)["data"]
+        for name, count in period.items()
+        if name != "date"
+    )
+    found = sum(period["sessionCount"] for period in json.loads(sessions.body)["data"])
+    if (events, found) != (sizes.query_events, sizes.query_sessions):
+        raise BenchmarkError(f"the answers add up to {events:,} events and {found:,} sessions")

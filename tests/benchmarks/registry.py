@@ -1,0 +1,55 @@
+"""The measurements: which part measures which figures, in the order in which they run.
+
+Parts that need Kafka and ClickHouse alone come first; those of the whole stack come after these
+servers were stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.benchmarks import idle, latency, questions, sessionizer, single_events, writer
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.figures import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the benchmark: `make bench-NAME` runs it by its name or by one of its figures'."""
+
+    name: str
+    figures: tuple[str, ...]
+    measure: Callable[[Bench], list[Figure]]
+    whole_stack: bool = False
+
+
+PARTS = (
+    Part(
+        "sessionizer",
+        ("sessionizer_events_per_s", "sessionizer_vs_faust", "sessionizer_cpu_two_vs_one"),
+        sessionizer.measure,
+    ),
+    Part("http", ("http_single_vs_plain",), single_events.measure),
+    Part("writer", ("writer_rows_per_s", "writer_vs_file"), writer.measure),
+    Part("query", ("query_p99_ms",), questions.measure),
+    Part("idle", ("idle_rss_mb", "cold_start_s"), idle.measure, whole_stack=True),
+    Part("latency", ("latency_p50_ms", "latency_p99_ms"), latency.measure, whole_stack=True),
+)
+
+
+def find_parts(names: Sequence[str]) -> list[Part]:
+    """Return the parts of these names, all of them if there is none, in their order.
+
+    Raises:
+        ValueError: there is no such part or figure.
+    """
+    for name in names:
+        if not any(name == part.name or name in part.figures for part in PARTS):
+            known = ", ".join(part.name for part in PARTS)
+            raise ValueError(f"There is no measurement {name}; there are {known}.")
+    return [
+        part
+        for part in PARTS
+        if not names or part.name in names or any(name in part.figures for name in names)
+    ]

@@ -1,0 +1,54 @@
+"""How much is sent, and for how long: the sizes of a true run, and of a quick one.
+
+A quick run shows that the benchmark works; its numbers mean nothing and are not written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes of all measurements; the defaults are those of a true run."""
+
+    warm_up_s: float = 15.0
+    runs: int = 3
+    events: int = 400_000
+    users: int = 20_000
+    faust_events: int = 20_000
+    http_connections: int = 256
+    http_rounds: int = 3
+    http_s: int = 6
+    rows: int = 1_000_000
+    latency_rate: int = 2_000
+    latency_warm_up_s: float = 15.0
+    latency_s: float = 40.0
+    latency_probes: int = 560
+    idle_probes: int = 100
+    query_events: int = 10_000_000
+    query_sessions: int = 2_000_000
+    query_users: int = 100_000
+    query_requests: int = 300
+    idle_s: float = 20.0
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    warm_up_s=2.0,
+    runs=1,
+    events=40_000,
+    faust_events=4_000,
+    http_connections=64,
+    http_rounds=1,
+    http_s=2,
+    rows=100_000,
+    latency_warm_up_s=3.0,
+    latency_s=8.0,
+    latency_probes=60,
+    idle_probes=20,
+    query_events=500_000,
+    query_sessions=100_000,
+    query_requests=50,
+    idle_s=3.0,
+)

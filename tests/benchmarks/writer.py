@@ -1,0 +1,162 @@
+"""`writer_rows_per_s` and `writer_vs_file`: one `track writer` drains rows into the real tables.
+
+The rows lie in `<namespace>.accepted` as the sessionizer writes them (zstd, keyed by user), held back
+by a dam, when the writer joins; then the dam is opened. The rate is the rows by the seconds until
+`count()` of the table has them all. Then rows and both rollups are counted; a difference makes no
+figure. Beside it the same lines are inserted from files, in blocks of 100,000 with the writer's own
+settings and tokens, one after the other over one connection, into the same tables of another
+namespace.
+
+Where the target comes from: ClickHouse's sink for Kafka Connect makes about 100,000 rows/s on such a
+machine (not exactly once), Bento 180,000, both into a plain table without views.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from msgspec import Raw
+
+from contracts.rows import AcceptedRow, encode_row
+from contracts.tables import EVENTS
+from contracts.topics import Topics
+from processors.writer.blocks import prefix_of
+from processors.writer.pacing import BLOCK_ROWS
+from processors.writer.storage import LINES
+from runtime.clickhouse import Client, connect_sync
+from runtime.settings import Settings
+from tests.benchmarks.bench import PARTITIONS, Bench
+from tests.benchmarks.figures import BenchmarkError, Figure, spread
+from tests.benchmarks.log import Records, dam, write
+from tests.benchmarks.programs import cpu_s, track, wait_for
+
+_USERS, _SONGS = 20_000, 1_000
+_KINDS = ("play", "stop", "pause", "product_view")
+_DONE_WITHIN_S = 180.0
+_COUNT_ROWS = "SELECT count() FROM events"
+_COUNTED = (
+    _COUNT_ROWS,
+    "SELECT sum(events) FROM event_counts_15m",
+    "SELECT sum(events) FROM user_counts_15m",
+)
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Measure the writer and the insert from files, in turn."""
+    rows = bench.sizes.rows
+    made = [list(_make_rows(partition, rows // PARTITIONS)) for partition in range(PARTITIONS)]
+    paths = _write_files(bench.folder, made)
+    ours: list[float] = []
+    files: list[float] = []
+    cpu: list[float] = []
+    for number in range(1, bench.sizes.runs + 1):
+        with bench.namespace() as settings:
+            rate, used_s = asyncio.run(_drain(settings, made))
+        ours.append(rate)
+        cpu.append(1e6 * used_s / rows)
+        with bench.namespace() as settings:
+            files.append(_insert_files(settings, paths, rows))
+        bench.say(f"writer, run {number}: {rate:,.0f} rows/s, from files {files[-1]:,.0f}")
+    ratios = [mine / other for mine, other in zip(ours, files, strict=True)]
+    return [
+        Figure(
+            "writer_rows_per_s",
+            median(ours),
+            f"{rows:,} rows, one writer, all views, {median(cpu):.1f} CPU s a million in it; "
+            f"{spread(ours)}",
+        ),
+        Figure(
+            "writer_vs_file", median(ratios), f"to the same blocks from files; {spread(ratios, 2)}"
+        ),
+        Figure("file_rows_per_s", median(files), f"one connection, all views; {spread(files)}"),
+    ]
+
+
+def _make_rows(partition: int, count: int) -> Iterator[tuple[bytes, bytes]]:
+    """Rows as the sessionizer writes them, of users that belong to the partition."""
+    chance = random.Random(partition)
+    now_ms = time.time_ns() // 1_000_000
+    for number in range(count):
+        user = f"user-{chance.randrange(partition, _USERS, PARTITIONS)}"
+        metadata = b'{"song_id":"song-%d","device":"mobile","platform":"ios"}'
+        row = AcceptedRow(
+            event_id=f"{chance.getrandbits(128):032x}",
+            user_id=user,
+            event=chance.choice(_KINDS),
+            timestamp=now_ms - chance.randrange(900_000),
+            received_at=now_ms,
+            metadata=Raw(metadata % chance.randrange(_SONGS)),
+            source="",
+            log_offset=number,
+        )
+        yield user.encode(), encode_row(row)
+
+
+async def _drain(settings: Settings, rows: Sequence[Records]) -> tuple[float, float]:
+    """Return rows a second, and the CPU seconds of the writer."""
+    topic = Topics.of(settings.namespace).accepted
+    count = sum(map(len, rows))
+    client = connect_sync(settings)
+    try:
+        async with dam(settings, topic) as held:
+            await write(settings, topic, rows, compression="zstd")
+            with track(settings, "writer") as writer:
+                begun_cpu_s = cpu_s(writer.pid)
+                await held.open()
+                began = time.monotonic()
+                wait_for(
+                    lambda: _number(client, _COUNT_ROWS) >= count, "the writer", _DONE_WITHIN_S,
+                    writer,
+                )  # fmt: skip
+                taken_s, used_s = time.monotonic() - began, cpu_s(writer.pid) - begun_cpu_s
+        _check_counts(client, count)
+    finally:
+        client.close()
+    return count / taken_s, used_s
+
+
+def _check_counts(client: Client, count: int) -> None:
+    for question in _COUNTED:
+        found = _number(client, question)
+        if found != count:
+            raise BenchmarkError(f"{question} gives {found:,}, and must give {count:,}")
+
+
+def _number(client: Client, question: str) -> int:
+    return int(client.query(question).first_row[0])
+
+
+def _write_files(folder: Path, made: Sequence[Records]) -> list[Path]:
+    """Write the lines that the writer would insert, a file for each block."""
+    paths = []
+    for partition, rows in enumerate(made):
+        prefix = prefix_of(partition, None)
+        for begin in range(0, len(rows), BLOCK_ROWS):
+            lines = [
+                b"%b%d,%b\n" % (prefix, begin + number, value[1:])
+                for number, (_, value) in enumerate(rows[begin : begin + BLOCK_ROWS])
+            ]
+            path = folder / f"rows-{partition}-{begin}.jsonl"
+            path.write_bytes(b"".join(lines))
+            paths.append(path)
+    return paths
+
+
+def _insert_files(settings: Settings, paths: Sequence[Path], rows: int) -> float:
+    client = connect_sync(settings)
+    try:
+        statement = f"INSERT INTO {EVENTS.name} FORMAT JSONEachRow"
+        began = time.monotonic()
+        for path in paths:
+            token = {**LINES, "insert_deduplication_token": path.name}
+            client.command(statement, data=path.read_bytes(), settings=token)
+        taken_s = time.monotonic() - began
+        _check_counts(client, rows)
+    finally:
+        client.close()
+    return rows / taken_s

@@ -1,0 +1,148 @@
+"""The users and settings of the Compose file's ClickHouse, in the real server.
+
+The image cannot run here, but its server is the local stack's: the library takes the same files.
+Only its own session needs a user more.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from deploy.local import downloads
+from deploy.local.machine import free_port
+from deploy.local.processes import Program, start, wait_until_ready
+
+COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
+OWN_SESSION = """
+<users><default>
+<password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota>
+<grants>
+<query>GRANT SYSTEM LISTEN ON *.*</query><query>GRANT SELECT ON system.numbers</query>
+</grants>
+</default>"""
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server and the passwords of its users."""
+
+    port: int
+    passwords: dict[str, str]
+
+    def ask(self, user: str, query: str, password: str | None = None) -> tuple[int, str]:
+        """Return the status and the answer of a query."""
+        headers = {
+            "X-ClickHouse-User": user,
+            "X-ClickHouse-Key": self.passwords[user] if password is None else password,
+        }
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("POST", "/", query.encode(), headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode().strip()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("clickhouse")
+    for name in ("make-secrets", "clickhouse-users.xml"):
+        shutil.copy(COMPOSE / name, folder / name)
+    subprocess.run(["sh", str(folder / "make-secrets")], capture_output=True, check=True)
+    secrets = folder / "secrets"
+    users = (secrets / "clickhouse_users.xml").read_text()
+    (folder / "users.xml").write_text(users.replace("<users>", OWN_SESSION, 1))
+    config = (COMPOSE / "clickhouse.xml").read_text()
+    users_config = f"<users_config>{folder / 'users.xml'}</users_config></clickhouse>"
+    (folder / "config.xml").write_text(config.replace("</clickhouse>", users_config))
+    (folder / "work").mkdir()
+    found = Server(
+        free_port(),
+        {
+            "track": urlsplit((secrets / "clickhouse_url").read_text().strip()).password or "",
+            "analyst": (secrets / "analyst_password").read_text().strip(),
+        },
+    )
+    running = start(_program(folder, found.port), folder / "run")
+    try:
+        wait_until_ready(running, 60)
+        yield found
+    finally:
+        running.kill()
+
+
+def test_the_services_make_their_database_and_tables(server: Server) -> None:
+    for query in (
+        "CREATE DATABASE track",
+        "CREATE TABLE track.t (n UInt8) ENGINE = MergeTree ORDER BY n",
+        "INSERT INTO track.t VALUES (1)",
+    ):
+        assert server.ask("track", query) == (200, "")
+    assert server.ask("track", "SELECT count() FROM track.t") == (200, "1")
+    assert server.ask("track", "SELECT count() > 0 FROM system.tables") == (200, "1")
+
+
+def test_the_services_have_no_other_database(server: Server) -> None:
+    status, answer = server.ask("track", "CREATE DATABASE other")
+    assert status != 200
+    assert "ACCESS_DENIED" in answer
+
+
+def test_the_analyst_reads_and_changes_nothing(server: Server) -> None:
+    assert server.ask("analyst", "SELECT count() FROM track.t") == (200, "1")
+    for query in (
+        "INSERT INTO track.t VALUES (2)",
+        "DROP TABLE track.t",
+        "SELECT * FROM url('http://127.0.0.1/', 'CSV', 'a String')",
+        "SELECT name FROM system.users",
+    ):
+        status, _ = server.ask("analyst", query)
+        assert status != 200, query
+
+
+@pytest.mark.parametrize("user", ["track", "analyst"])
+def test_a_wrong_password_is_refused(server: Server, user: str) -> None:
+    status, answer = server.ask(user, "SELECT 1", password="wrong")
+    assert status != 200
+    assert "AUTHENTICATION_FAILED" in answer
+
+
+def _program(folder: Path, port: int) -> Program:
+    return Program(
+        name="clickhouse",
+        command=(
+            sys.executable, "-m", "deploy.local.clickhouse_process",
+            str(downloads.clickhouse_library(print)), str(folder / "config.xml"),
+            str(folder / "data"), str(port), str(free_port()),
+        ),
+        environment=dict(os.environ),
+        log=folder / "clickhouse.log",
+        folder=folder / "work",
+        is_ready=lambda: _pings(port),
+        dies_by=signal.SIGKILL,
+    )  # fmt: skip
+
+
+def _pings(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
