@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks [--quick] [NAME…]
 
-In: names of parts or of figures. Out: a table and `bench.json`; exit code 0, also where a target is
-missed; 1 where a measurement could not be made. `--quick` makes small ones, to see that they work, and
-leaves the file alone. Never: load on another machine, something left running.
+In: names of parts or of figures. Out: a table and `bench.json`; exit code 0, also where a target
+is missed; 1 where a measurement could not be made. `--quick` makes small ones, to see that they
+work, and leaves the file alone. Never: load on another machine, something left running.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What the measurements have in common: servers of their own, namespaces, a folder, somebody to tell.
+"""What the measurements have in common: servers of their own, namespaces, a folder, somebody to
+tell.
 
-In: sizes and a folder. Out: migrated namespaces on real servers. Never: a server that is not on this
-machine, or a namespace left behind.
+In: sizes and a folder. Out: migrated namespaces on real servers. Never: a server that is not on
+this machine, or a namespace left behind.
 
 Servers come from TRACK_KAFKA and TRACK_CLICKHOUSE if these name them, else from the local stack's
 starters, on free ports.

@@ -1,10 +1,11 @@
 """`latency_p50_ms`, `latency_p99_ms`, `latency_idle_p50_ms`: from the answer to being counted.
 
 The whole stack runs by `track up`. Beside it a generator of its own process sends 2,000 events a
-second in open loop. A probe is a fresh user: its event is sent by POST /track, and from the answer on
-`GET /metrics?user_id=…` is asked every 5 ms until it counts the event; the time between the two is
-the latency. Probes begin at a constant rate, whatever the ones before do, at most eight at once, so
-that the asking does not become the load. The idle figure is the same without the generator.
+second in open loop. A probe is a fresh user: its event is sent by POST /track, and from the answer
+on `GET /metrics?user_id=…` is asked every 5 ms until it counts the event; the time between the two
+is the latency. Probes begin at a constant rate, whatever the ones before do, at most eight at
+once, so that the asking does not become the load. The idle figure is the same without the
+generator.
 
 Where the target comes from: prototypes of the three stages in a row took 34 ms in the median when
 idle; a dashboard that is half a second behind is called live.
@@ -45,7 +46,8 @@ def measure(bench: Bench) -> list[Figure]:
     """Measure without load, then under load."""
     with running_stack(bench.folder / "latency") as stack:
         bench.say("latency: the stack runs")
-        return uvloop.run(_measure(stack.http, bench))
+        figures: list[Figure] = uvloop.run(_measure(stack.http, bench))
+        return figures
 
 
 async def _measure(url: str, bench: Bench) -> list[Figure]:

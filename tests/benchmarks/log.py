@@ -1,4 +1,5 @@
-"""Kafka from the benchmark's side: records written before the clock starts, and held back till then.
+"""Kafka from the benchmark's side: records written before the clock starts, and held back till
+then.
 
 In: records by partition. Out: the topics filled, offsets, times. Never: a record of the measured
 service's own making.
@@ -115,7 +116,9 @@ async def wait_for_group_offsets(
     await admin.start()
     try:
         async with asyncio.timeout(seconds):
-            while not _has_reached(await admin.list_consumer_group_offsets(group), topic, offsets):
+            while True:
+                if _has_reached(await admin.list_consumer_group_offsets(group), topic, offsets):
+                    return
                 await asyncio.sleep(0.1)
     finally:
         await admin.close()

@@ -1,7 +1,7 @@
 """The events of the sessionizer's and Faust's measurements: seeded, so that both get the same.
 
-In: how many, of how many users. Out: JSON bodies by partition, in order. Four kinds of events evenly:
-play, stop, pause, product_view; each with an id and three fields of metadata.
+In: how many, of how many users. Out: JSON bodies by partition, in order. Four kinds of events
+evenly: play, stop, pause, product_view; each with an id and three fields of metadata.
 """
 
 from __future__ import annotations

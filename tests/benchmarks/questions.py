@@ -1,11 +1,11 @@
 """`query_p99_ms`, `query_p50_ms`: a year by month out of ten million events.
 
-The rows are made inside ClickHouse by `INSERT … SELECT` into the base tables, so that the views fill
-the rollups: five names of events, 100,000 users, four partitions, spread evenly over the last year in
-the order of time, two million sessions. Merges are given a minute to settle. Then a real `track
-query` process is asked over one kept-alive connection, one request after the other: /metrics and
-/sessions of all users, and of one user, another one each time. The figure is the worse of the two for
-all users. The answers must add up to what was loaded.
+The rows are made inside ClickHouse by `INSERT … SELECT` into the base tables, so that the views
+fill the rollups: five names of events, 100,000 users, four partitions, spread evenly over the last
+year in the order of time, two million sessions. Merges are given a minute to settle. Then a real
+`track query` process is asked over one kept-alive connection, one request after the other:
+/metrics and /sessions of all users, and of one user, another one each time. The figure is the
+worse of the two for all users. The answers must add up to what was loaded.
 
 Where the target comes from: an answer within 50 ms feels immediate.
 """
@@ -42,7 +42,9 @@ SELECT
     hex(sipHash128(number)),
     concat('user-', toString(cityHash64(number) % {users:UInt64})),
     ['play', 'stop', 'pause', 'product_view', 'complete'][1 + cityHash64(number, 1) % 5],
-    fromUnixTimestamp64Milli(toInt64({begin_ms:Int64} + intDiv(number * {span_ms:UInt64}, {total:UInt64})), 'UTC'),
+    fromUnixTimestamp64Milli(
+        toInt64({begin_ms:Int64} + intDiv(number * {span_ms:UInt64}, {total:UInt64})), 'UTC'
+    ),
     now64(3, 'UTC'),
     concat('{"song_id":"song-', toString(cityHash64(number, 2) % 1000), '"}'),
     '',
@@ -57,7 +59,9 @@ INSERT INTO sessions (session_id, user_id, started_at, ended_at, duration_ms, at
 SELECT
     hex(sipHash128(number)),
     concat('user-', toString(cityHash64(number) % {users:UInt64})),
-    fromUnixTimestamp64Milli(toInt64({begin_ms:Int64} + intDiv(number * {span_ms:UInt64}, {total:UInt64})), 'UTC') AS begun,
+    fromUnixTimestamp64Milli(
+        toInt64({begin_ms:Int64} + intDiv(number * {span_ms:UInt64}, {total:UInt64})), 'UTC'
+    ) AS begun,
     begun + INTERVAL 180 SECOND,
     180000,
     concat('{"song_id":"song-', toString(cityHash64(number, 2) % 1000), '"}'),

@@ -2,9 +2,10 @@
 
 The events lie in `<namespace>.events`, held back by a dam, when real `track sessionizer` processes
 join; then the dam is opened. The rate is the events by the seconds from the first to the last
-CreateTime in `<namespace>.accepted`. CPU seconds are user and system time of the sessionizers alone,
-from the opening of the dam to the moment when the group's offsets stand at the end of the log. Every
-run's outputs are compared, byte by byte, with those of the pure step; a difference makes no figure.
+CreateTime in `<namespace>.accepted`. CPU seconds are user and system time of the sessionizers
+alone, from the opening of the dam to the moment when the group's offsets stand at the end of the
+log. Every run's outputs are compared, byte by byte, with those of the pure step; a difference
+makes no figure.
 
 Where the targets come from: Kafka Streams pairs 50,000 to 57,000 events/s exactly once on such a
 machine, a loop that keeps its state in memory alone 100,000 to 140,000; Faust in its plainest form

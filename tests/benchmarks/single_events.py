@@ -1,13 +1,13 @@
 """`http_single_vs_plain`, with `http_single_rps` and `http_plain_rps`: one event a request.
 
-256 connections, acks=all and idempotence on both sides. Ours is two `track ingest` processes on one
-port, as the stack runs them; plain is `plain_ingest`, one uvicorn process. In turn, each started anew,
-a second of load, then six seconds that count; the ratio is the median of the rounds'. Every answer
-must be 2xx, and the topic must hold at least as many records as there were answers. No other service
-runs; load generator and broker share the machine.
+256 connections, acks=all and idempotence on both sides. Ours is two `track ingest` processes on
+one port, as the stack runs them; plain is `plain_ingest`, one uvicorn process. In turn, each
+started anew, a second of load, then six seconds that count; the ratio is the median of the
+rounds'. Every answer must be 2xx, and the topic must hold at least as many records as there were
+answers. No other service runs; load generator and broker share the machine.
 
-Where the target comes from: on such a machine the plain service made 9,100 to 9,900 a second, PostHog's
-capture in Rust 14,100, and bare Rust over rdkafka, the practical limit, 38,200.
+Where the target comes from: on such a machine the plain service made 9,100 to 9,900 a second,
+PostHog's capture in Rust 14,100, and bare Rust over rdkafka, the practical limit, 38,200.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the benchmark compares the sessionizer with: a plain Faust application, as its guide shows it.
+"""What the benchmark compares the sessionizer with: a plain Faust application, as its guide shows
+it.
 
     faust -A tests.benchmarks.stock_faust worker --without-web
 

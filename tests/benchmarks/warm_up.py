@@ -1,4 +1,5 @@
-"""A warm broker: a Java program is slow for its first half minute, and no measurement is about that.
+"""A warm broker: a Java program is slow for its first half minute, and no measurement is about
+that.
 
 In: bootstrap servers, seconds. Out: nothing. Never: a topic of a namespace that is measured.
 """

@@ -1,14 +1,14 @@
 """`writer_rows_per_s` and `writer_vs_file`: one `track writer` drains rows into the real tables.
 
-The rows lie in `<namespace>.accepted` as the sessionizer writes them (zstd, keyed by user), held back
-by a dam, when the writer joins; then the dam is opened. The rate is the rows by the seconds until
-`count()` of the table has them all. Then rows and both rollups are counted; a difference makes no
-figure. Beside it the same lines are inserted from files, in blocks of 100,000 with the writer's own
-settings and tokens, one after the other over one connection, into the same tables of another
-namespace.
+The rows lie in `<namespace>.accepted` as the sessionizer writes them (zstd, keyed by user), held
+back by a dam, when the writer joins; then the dam is opened. The rate is the rows by the seconds
+until `count()` of the table has them all. Then rows and both rollups are counted; a difference
+makes no figure. Beside it the same lines are inserted from files, in blocks of 100,000 with the
+writer's own settings and tokens, one after the other over one connection, into the same tables of
+another namespace.
 
-Where the target comes from: ClickHouse's sink for Kafka Connect makes about 100,000 rows/s on such a
-machine (not exactly once), Bento 180,000, both into a plain table without views.
+Where the target comes from: ClickHouse's sink for Kafka Connect makes about 100,000 rows/s on such
+a machine (not exactly once), Bento 180,000, both into a plain table without views.
 """
 
 from __future__ import annotations

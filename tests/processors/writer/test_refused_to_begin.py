@@ -46,7 +46,9 @@ async def _delete_records(pipeline: Pipeline, topic: str, before: int) -> None:
 
 
 def test_a_new_group_with_tables_that_have_rows(pipeline: Pipeline) -> None:
-    pipeline.clickhouse.command("INSERT INTO events (kafka_partition, kafka_offset) VALUES (0, 5)")
+    pipeline.clickhouse.command(
+        "INSERT INTO events (received_at, kafka_partition, kafka_offset) SELECT now64(3), 0, 5"
+    )
     said = pipeline.refusal()
     assert "the group of the writer has no offset, but" in said
     assert "track repair" in said
