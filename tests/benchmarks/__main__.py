@@ -74,7 +74,7 @@ def _measure(
         try:
             figures += part.measure(bench)
         except (BenchmarkError, ServerError, TimeoutError) as error:
-            failures.append(f"{part.name}: {error or type(error).__name__}")
+            failures.append(f"{part.name}: {str(error) or repr(error)}")
         except Exception as error:  # noqa: BLE001  # the outermost loop: the other parts go on
             traceback.print_exc()
             failures.append(f"{part.name}: {error!r}")

@@ -13,6 +13,7 @@ import asyncio
 import random
 import sys
 import time
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,8 +46,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

@@ -23,14 +23,17 @@ _AUTOCANNON_VERSION = "8.0.0"
 _THREADS = 2
 _FETCH_S = 300
 _SPARE_S = 60
+_TIMEOUT_S = 10
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What a load of some seconds has shown; an answer other than 2xx is an error."""
+    """What a load of some seconds has shown: answers, and requests that went wrong."""
 
     requests: int
     seconds: float
-    errors: int
+    not_2xx: int
+    late: int
+    broken: int
     p50_ms: float
     p99_ms: float
 
@@ -63,8 +66,11 @@ def put_load(url: str, connections: int, seconds: int) -> Load:
     if not lines:
         raise BenchmarkError(f"{tool_name()} failed: {(done.stdout + done.stderr)[-400:]}")
     load = msgspec.json.decode(lines[0].removeprefix("RESULT "), type=Load)
-    if load.errors:
-        raise BenchmarkError(f"{load.errors} of {load.requests} requests failed at {url}")
+    if load.not_2xx or load.late or load.broken:
+        raise BenchmarkError(
+            f"of {load.requests} requests at {url}, {load.not_2xx} were refused, {load.late} took "
+            f"over {_TIMEOUT_S} s, {load.broken} broke off"
+        )
     return load
 
 
@@ -73,7 +79,7 @@ def _command(url: str, connections: int, seconds: int) -> list[str]:
     if wrk:
         return [
             wrk, "-t", str(_THREADS), "-c", str(connections), "-d", f"{seconds}s",
-            "-s", str(_HERE / "single.lua"), url,
+            "--timeout", f"{_TIMEOUT_S}s", "-s", str(_HERE / "single.lua"), url,
         ]  # fmt: skip
     script = str(_HERE / "autocannon" / "single.js")
     return [beside_python("node"), script, url, str(connections), str(seconds), _autocannon()]

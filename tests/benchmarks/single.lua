@@ -28,8 +28,9 @@ end
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
-    '\nRESULT {"requests":%d,"seconds":%.6f,"errors":%d,"p50_ms":%.3f,"p99_ms":%.3f}\n',
+    '\nRESULT {"requests":%d,"seconds":%.6f,"not_2xx":%d,"late":%d,"broken":%d,' ..
+    '"p50_ms":%.3f,"p99_ms":%.3f}\n',
     summary.requests, summary.duration / 1000000,
-    errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    errors.status, errors.timeout, errors.connect + errors.read + errors.write,
     latency:percentile(50) / 1000, latency:percentile(99) / 1000))
 end

@@ -21,8 +21,8 @@ app = faust.App(
     datadir=os.environ["DATADIR"],
     topic_partitions=4,
 )
-events = app.topic(os.environ["EVENTS"], value_type=dict)
-sessions = app.topic(os.environ["SESSIONS"], value_type=dict)
+events = app.topic(os.environ["EVENTS"], value_serializer="json")
+sessions = app.topic(os.environ["SESSIONS"], value_serializer="json")
 open_plays = app.Table("open_plays", default=list, partitions=4)
 
 

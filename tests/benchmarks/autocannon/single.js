@@ -29,7 +29,9 @@ autocannon({
   console.log('RESULT ' + JSON.stringify({
     requests: result['2xx'],
     seconds: result.duration,
-    errors: result.errors + result.non2xx,
+    not_2xx: result.non2xx,
+    late: result.timeouts,
+    broken: result.errors - result.timeouts,
     p50_ms: result.latency.p50,
     p99_ms: result.latency.p99
   }));
