@@ -57,6 +57,27 @@ def migrate() -> None:
 
 
 @track.command()
+@click.argument("partition", type=int, required=False)
+@click.option("--to", default="", help="Go on from here: beginning, end or an offset.")
+@click.option("--yes", is_flag=True, help="Do it, instead of saying what it would mean.")
+def position(partition: int | None, to: str, yes: bool) -> None:
+    """Show how far each partition has been processed, or set where one goes on.
+
+    Setting it fences the sessionizer that owns the partition; it starts anew from there. Offsets
+    that are skipped are never counted, offsets that are repeated are counted twice.
+    """
+    from cli.addresses import with_stack
+    from cli.position import set_position, show_positions
+
+    with _refusals():
+        settings = with_stack(_settings())
+        if partition is None or not to:
+            show_positions(settings)
+        else:
+            set_position(settings, partition, to, confirmed=yes)
+
+
+@track.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
 @click.option(
     "--users",

@@ -312,7 +312,8 @@ def _addresses(plan: _Plan, now: datetime) -> str:
             f"  curl {base}/track -H 'Content-Type: application/json' -d '{body}' -w '\\n'"
         )
     query = f"start_date={play:%Y-%m-%d}&end_date={stop:%Y-%m-%d}&user_id=ada"
-    lines += [f"  curl '{base}/sessions?{query}' -w '\\n'", "", "Ctrl-C stops everything."]
+    shown = f"  sleep 1; curl '{base}/sessions?{query}' -w '\\n'"
+    lines += [shown, "", "Ctrl-C stops everything."]
     return escape("\n".join(lines))
 
 

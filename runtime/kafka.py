@@ -24,6 +24,7 @@ __all__ = [
     "find_topic_faults",
     "list_missing_topics",
     "open_admin",
+    "open_consumer",
     "read_end_offsets",
     "read_latest",
     "wait_for_leaders",
@@ -153,7 +154,7 @@ async def read_end_offsets(servers: str, topics: Iterable[str]) -> dict[str, int
     Raises:
         KafkaError, TimeoutError: a broker does not answer.
     """
-    async with _open_consumer(servers) as consumer:
+    async with open_consumer(servers) as consumer:
         sums = {}
         for topic in topics:
             partitions = [
@@ -174,7 +175,7 @@ async def read_latest(servers: str, topic: str, partition: int) -> dict[bytes, b
     """
     where = TopicPartition(topic, partition)
     latest: dict[bytes, bytes | None] = {}
-    async with _open_consumer(servers) as consumer:
+    async with open_consumer(servers) as consumer:
         consumer.assign([where])
         # The explicit offset matters: after a bare `assign` the background reset to the default
         # position can win, and the topic would seem empty.
@@ -187,7 +188,12 @@ async def read_latest(servers: str, topic: str, partition: int) -> dict[bytes, b
 
 
 @asynccontextmanager
-async def _open_consumer(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def open_consumer(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """Give a connected consumer of committed records, without a group, that seeks by itself never.
+
+    Raises:
+        KafkaError: no broker answers.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers,
         enable_auto_commit=False,

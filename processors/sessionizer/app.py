@@ -20,8 +20,9 @@ from processors.sessionizer.owners import Owners
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
 from processors.sessionizer.stream import Stream
+from processors.sessionizer.transactions import group_of
 from runtime.logs import set_up_logs
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError
 from runtime.startup import require_log
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,18 @@ def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT.
 
     Raises:
+        SettingsError: the interpreter's hash is not keyed at random.
         StartupError: the log id is missing or differs, or a topic has wrong settings.
     """
+    if os.environ.get("PYTHONHASHSEED", "random") != "random":
+        raise SettingsError(
+            "PYTHONHASHSEED is fixed; ids are remembered by the interpreter's hash, which must be "
+            "keyed at random, so that nobody can make two collide. Unset it."
+        )
     set_up_logs("sessionizer")
     pipeline_log = asyncio.run(require_log(settings))
     topics = Topics.of(settings.namespace)
-    group = f"{settings.namespace}.sessionizer"
+    group = group_of(settings.namespace)
     stream = Stream(
         group=group,
         servers=settings.kafka_servers,

@@ -71,7 +71,7 @@ async def _read_state(consumer: AIOKafkaConsumer, topics: Topics, partition: Par
     if position is None:
         raise PositionError(
             f"{source.topic} has no position for partition {source.partition}: the topic was made "
-            "anew or emptied. `track migrate` says what is missing; `track position` sets one."
+            f"anew or emptied. `track position {source.partition} --to …` sets one."
         )
     return position
 
@@ -99,7 +99,7 @@ async def _refill_window(
         raise PositionError(
             f"{source.topic}, partition {source.partition}: the record before the position "
             f"{position.next} is not the one that was processed; the topic was made anew. "
-            "`track position` sets the position to go on from."
+            "`track position` sets where to go on from, and says what that means."
         )
 
 
@@ -108,7 +108,7 @@ def _check_bounds(source: TopicPartition, position: Position, first: int, end: i
     if position.next > end:
         raise PositionError(
             f"{where} lies beyond the log's end {end}; the topic was made anew. "
-            "`track position` sets the position to go on from."
+            "`track position` sets where to go on from, and says what that means."
         )
     if position.next < first:
         raise PositionError(

@@ -120,8 +120,12 @@ class Owner:
 
     @property
     def lag(self) -> int:
-        """How many offsets lie between what is inserted and the log's end, as last seen."""
-        return max(0, self._log_end - self._next)
+        """How many offsets lie between what is inserted and the log's end, as last seen.
+
+        Behind the last row there may be transaction markers: they are read, but never inserted.
+        """
+        inserted = self._next if len(self.buffer) else max(self._next, self.position)
+        return max(0, self._log_end - inserted)
 
     def wants(self, *, room: bool) -> bool:
         """Tell whether records should be fetched; `room` is whether memory allows more."""

@@ -41,6 +41,9 @@ LINES: Mapping[str, str | int] = {
     "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "type_json_skip_duplicated_paths": 1,
+    # A text in metadata that looks like a date stays the text that was sent.
+    "input_format_try_infer_dates": 0,
+    "input_format_try_infer_datetimes": 0,
     # Several partitions insert at once; parsing one block in several threads took 8 % more CPU.
     "input_format_parallel_parsing": 0,
     # A column that the table lacks must not get lost in silence.

@@ -27,11 +27,15 @@ _LAST_ANSWERS_S = 10.0
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What was sent: how many, how many were answered with 200, and at what cost."""
+    """What was sent: how many, how many were answered with 200, and at what cost.
+
+    `most_late` is how many events have waited at most for a free connection.
+    """
 
     sent: int
     answered: int
     failed: int
+    unanswered: int
     most_late: int
     cpu_s: float
     seconds: float
@@ -43,21 +47,26 @@ class _Connection(asyncio.Protocol):
     def __init__(self, generator: _Generator) -> None:
         self._generator = generator
         self._received = b""
-        self.transport: asyncio.Transport
+        self._busy = False
+        self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self._transport = cast(asyncio.Transport, transport)
+
+    def send(self, request: bytes) -> None:
+        self._busy = True
+        self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         # The answers of POST /track, good or bad, are one JSON object.
         if self._received.endswith(b"}"):
             answered = self._received.startswith(b"HTTP/1.1 200")
-            self._received = b""
+            self._received, self._busy = b"", False
             self._generator.note(self, answered=answered)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._generator.lost += 1
+        self._generator.forget(self, unanswered=self._busy)
 
 
 class _Generator:
@@ -67,38 +76,50 @@ class _Generator:
         self._port = parts.port or 80
         self._requests = [_request(parts.netloc) for _ in range(_BODIES)]
         self._free: list[_Connection] = []
-        self.answered = self.failed = self.lost = 0
+        self._opened = 0
+        self._answered = self._failed = 0
 
     async def run(self, rate: int, seconds: float) -> Sent:
         loop = asyncio.get_running_loop()
-        for _ in range(_CONNECTIONS):
-            _, connection = await loop.create_connection(
-                lambda: _Connection(self), "127.0.0.1", self._port
-            )
-            self._free.append(connection)
         sent = most_late = 0
         total, cpu, began = int(rate * seconds), time.process_time(), loop.time()
-        while sent < total and not self.lost:
+        while sent < total:
             due = min(total, int((loop.time() - began) * rate) + 1)
-            while sent < due and self._free:
-                self._free.pop().transport.write(self._requests[sent % _BODIES])
+            while sent < due and (self._free or self._opened < _CONNECTIONS):
+                connection = self._free.pop() if self._free else await self._open()
+                connection.send(self._requests[sent % _BODIES])
                 sent += 1
             most_late = max(most_late, due - sent)
             await asyncio.sleep(_TICK_S)
         taken_s = loop.time() - began
         await self._wait_for_answers(sent)
         used = time.process_time() - cpu
-        return Sent(sent, self.answered, self.failed + self.lost, most_late, used, taken_s)
+        unanswered = sent - self._answered - self._failed
+        return Sent(sent, self._answered, self._failed, unanswered, most_late, used, taken_s)
 
     def note(self, connection: _Connection, *, answered: bool) -> None:
-        self.answered += answered
-        self.failed += not answered
+        self._answered += answered
+        self._failed += not answered
         self._free.append(connection)
+
+    def forget(self, connection: _Connection, *, unanswered: bool) -> None:
+        """The service closes a connection that was idle for long, which is its right."""
+        self._opened -= 1
+        self._failed += unanswered
+        if connection in self._free:
+            self._free.remove(connection)
+
+    async def _open(self) -> _Connection:
+        self._opened += 1
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: _Connection(self), "127.0.0.1", self._port
+        )
+        return connection
 
     async def _wait_for_answers(self, sent: int) -> None:
         deadline = time.monotonic() + _LAST_ANSWERS_S
         while time.monotonic() < deadline:
-            if self.answered + self.failed + self.lost >= sent:
+            if self._answered + self._failed >= sent:
                 break
             await asyncio.sleep(0.01)
 
