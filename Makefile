@@ -21,7 +21,7 @@ demo: $(RUN_STAMP) ## Send a realistic day through the stack and check every num
 
 test: $(DEV_STAMP) ## Run every test against real servers (ARGS="tests/cli -k up" for a part)
 	@.venv/bin/python -m deploy.local.downloads
-	@exec .venv/bin/python -m pytest -rs $(ARGS)
+	@exec .venv/bin/python -m pytest -n 2 --dist loadfile -rs $(ARGS)
 
 check: $(DEV_STAMP) ## Check format, lint, types and import rules
 	@.venv/bin/ruff format --check $(SOURCES)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from tests.running_stack import RunningStack, running_stack
 KAFKA_IMAGE = "apache/kafka:4.1.0"
 CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.7"
 _PARTITIONS = 4
+_SHARED = "servers"
 _taken: list[str] = []
 
 
@@ -39,6 +41,10 @@ class Servers:
     clickhouse: str
 
 
+_shared: list[Servers] = []
+_shared_ends = ExitStack()
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the services do."""
@@ -46,12 +52,27 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
-    """A Kafka and a ClickHouse that work, for the whole run."""
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """A Kafka and a ClickHouse that work, for the whole run and all of its workers."""
+    shared = getattr(request.config, "workerinput", {}).get(_SHARED)
+    if shared is not None:
+        yield Servers(*shared)
+        return
     with ExitStack() as ends:
-        folder = Path(tempfile.mkdtemp(prefix="track-tests-"))
-        ends.callback(shutil.rmtree, folder, ignore_errors=True)
-        yield Servers(kafka=_kafka(folder, ends), clickhouse=_clickhouse(folder, ends))
+        yield _start_servers(ends)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Start the servers once, in the process that hands out tests to workers."""
+    if not _shared:
+        _shared.append(_start_servers(_shared_ends))
+    node.workerinput[_SHARED] = dataclasses.astuple(_shared[0])
+
+
+def pytest_unconfigure() -> None:
+    """Stop the servers that the workers shared."""
+    _shared_ends.close()
 
 
 @pytest.fixture
@@ -83,6 +104,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which servers the run has used."""
     for line in _taken:
         terminalreporter.write_line(line)
+
+
+def _start_servers(ends: ExitStack) -> Servers:
+    folder = Path(tempfile.mkdtemp(prefix="track-tests-"))
+    ends.callback(shutil.rmtree, folder, ignore_errors=True)
+    return Servers(kafka=_kafka(folder, ends), clickhouse=_clickhouse(folder, ends))
 
 
 def _kafka(folder: Path, ends: ExitStack) -> str:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _STREAM_BUFFER = 4  # micro-batches between Faust's fetcher and the agent
 _STOP_WITHIN_S = 8.0  # Faust can hang at SIGTERM; state is safe, so the process ends then
 _NEVER_S = 1e6
+_FETCH_WAIT_MS = 50
 _RESTORE_WITHIN_S = 300.0  # bounds seek_to_committed, which waits for the restore
 
 
@@ -113,6 +114,9 @@ class Stream:
             def _create_worker_consumer(self, transport: Any) -> Any:
                 consumer = super()._create_worker_consumer(transport)
                 consumer._isolation_level = "read_committed"
+                # A partition whose records are being handed out is left out of the fetch under
+                # way, and waits for it to end: Faust's second and a half are felt.
+                consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
                 return consumer
 
         class Consumer(driver.Consumer):  # type: ignore[misc]
