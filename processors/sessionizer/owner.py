@@ -25,7 +25,7 @@ from processors.sessionizer.transactions import Outputs, transactional_producer
 log = logging.getLogger(__name__)
 
 MAX_RECORDS = 20_000  # in a transaction
-QUEUE_LIMIT = 4  # micro-batches; beyond it the partition is held back
+QUEUE_LIMIT_BYTES = 4 * 1024 * 1024  # of values; beyond it the partition is held back
 _YIELD_EVERY = 500
 _SWEEP = 50  # idle users looked at in a transaction
 _HINT_EVERY_S = 1.0
@@ -73,6 +73,7 @@ class Owner:
         self._position = Position(next=0)
         self._given: int | None = None  # the last offset that was handed over
         self._queue: deque[Sequence[Record]] = deque()
+        self._queued_bytes = 0
         self._arrived = asyncio.Event()
         self._held = False
         self._restored = asyncio.Event()
@@ -96,8 +97,9 @@ class Owner:
             )
         self._given = batch.records[-1].offset
         self._queue.append(batch.records)
+        self._queued_bytes += _bytes_of(batch.records)
         self._arrived.set()
-        if len(self._queue) >= QUEUE_LIMIT and not self._held:
+        if self._queued_bytes >= QUEUE_LIMIT_BYTES and not self._held:
             self._held = True
             self._work.hold(self.number)
 
@@ -150,10 +152,11 @@ class Owner:
                 )
             except TimeoutError:
                 return ()
-        records = self._queue.popleft()
+        records = list(self._queue.popleft())
         while self._queue and len(records) + len(self._queue[0]) <= MAX_RECORDS:
-            records = [*records, *self._queue.popleft()]
-        if self._held and len(self._queue) < QUEUE_LIMIT // 2:
+            records += self._queue.popleft()
+        self._queued_bytes -= _bytes_of(records)
+        if self._held and self._queued_bytes < QUEUE_LIMIT_BYTES // 2:
             self._held = False
             self._work.release(self.number)
         return records
@@ -187,3 +190,7 @@ class Owner:
         """Wait before the next transaction, unless a large one is ready."""
         if sum(map(len, self._queue)) < _READY_RECORDS:
             await asyncio.sleep(min(_MAX_PAUSE_S, _PAUSE_FACTOR * took_s))
+
+
+def _bytes_of(records: Sequence[Record]) -> int:
+    return sum(len(record.value or b"") for record in records)

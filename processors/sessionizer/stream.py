@@ -119,6 +119,12 @@ class Stream:
                 consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
                 return consumer
 
+            async def getmany(  # its name and parameters are those of Faust
+                self, active_partitions: set[TP] | None, timeout: float  # noqa: ASYNC109
+            ) -> Any:
+                """Wait shortly: a partition that is released meanwhile is not waited for."""
+                return await super().getmany(active_partitions, min(timeout, _FETCH_WAIT_MS / 1000))
+
         class Consumer(driver.Consumer):  # type: ignore[misc]
             def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
                 return ReadCommitted(self, loop=self.loop, beacon=self.beacon)
