@@ -37,7 +37,7 @@ def main(quick: bool, names: tuple[str, ...]) -> None:
         parts = find_parts(names)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     began = time.monotonic()
 
@@ -65,7 +65,10 @@ def main(quick: bool, names: tuple[str, ...]) -> None:
 def _measure(
     parts: list[Part], bench: Bench, facts: dict[str, str]
 ) -> tuple[list[Figure], list[str]]:
-    """Measure the parts one after the other; one that fails does not keep the others."""
+    """Measure the parts one after the other; one that fails does not keep the others.
+
+    An interruption ends the run, and what was measured before it stays.
+    """
     figures: list[Figure] = []
     failures: list[str] = []
     for part in parts:
@@ -73,6 +76,9 @@ def _measure(
             bench.stop_servers()
         try:
             figures += part.measure(bench)
+        except KeyboardInterrupt:
+            failures.append(f"{part.name}: interrupted")
+            break
         except (BenchmarkError, ServerError, TimeoutError) as error:
             failures.append(f"{part.name}: {str(error) or repr(error)}")
         except Exception as error:  # noqa: BLE001  # the outermost loop: the other parts go on

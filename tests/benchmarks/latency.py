@@ -112,7 +112,7 @@ async def _load(url: str, sizes: Sizes) -> AsyncIterator[asyncio.Task[Sent]]:
     finally:
         if process.returncode is None:
             process.kill()
-        await asyncio.wait([task])
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _probe(url: str, probes: int, gap_s: float) -> _Probed:
