@@ -32,8 +32,8 @@ _HINT_EVERY_S = 1.0
 
 # A small transaction costs as much as a large one, so the next waits a few times as long as the
 # last one took: longer when the machine is loaded, and never when a full one is ready.
-_PAUSE_FACTOR = 2.0
-_MAX_PAUSE_S = 0.1
+_PAUSE_FACTOR = 3.0
+_MAX_PAUSE_S = 0.15
 _READY_RECORDS = 2_000
 
 
