@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Pipeline, Record
 from processors.sessionizer.position import Position
-from processors.sessionizer.restore import PositionError, restore
+from processors.sessionizer.restore import STEP_WITHIN_S, PositionError, restore
 from processors.sessionizer.transactions import Outputs, transactional_producer
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,8 @@ class Owner:
     async def _restore(self) -> None:
         work, started = self._work, time.monotonic()
         self._producer = transactional_producer(work.servers, work.group, self.number)
-        await self._producer.start()
+        async with asyncio.timeout(STEP_WITHIN_S):
+            await self._producer.start()
         self._position = await restore(
             self.partition, work.servers, work.topics, work.pipeline.duplicate_window
         )

@@ -17,7 +17,7 @@ from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Record
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
 
-_READ_TIMEOUT_S = 60.0
+STEP_WITHIN_S = 20.0  # a step that gets no further ends the process, which is started again
 _YIELD_EVERY = 2000
 
 
@@ -118,8 +118,9 @@ def _check_bounds(source: TopicPartition, position: Position, first: int, end: i
 
 
 async def _bounds(consumer: AIOKafkaConsumer, source: TopicPartition) -> tuple[int, int]:
-    first = await consumer.beginning_offsets([source])
-    end = await consumer.end_offsets([source])
+    async with asyncio.timeout(STEP_WITHIN_S):
+        first = await consumer.beginning_offsets([source])
+        end = await consumer.end_offsets([source])
     return first[source], end[source]
 
 
@@ -128,11 +129,16 @@ async def _read(
 ) -> AsyncIterator[Record]:
     consumer.assign([source])
     consumer.seek(source, start)
-    read = 0
-    while await consumer.position(source) < end:
-        fetched = await asyncio.wait_for(
-            consumer.getmany(source, timeout_ms=1000), timeout=_READ_TIMEOUT_S
-        )
+    read, position, clock = 0, start, asyncio.get_running_loop().time
+    deadline = clock() + STEP_WITHIN_S
+    while position < end:
+        if clock() > deadline:
+            raise TimeoutError(f"{source.topic}/{source.partition} is stuck at offset {position}")
+        async with asyncio.timeout(STEP_WITHIN_S):
+            fetched = await consumer.getmany(source, timeout_ms=1000)
+            now_at = await consumer.position(source)
+        if now_at != position:
+            position, deadline = now_at, clock() + STEP_WITHIN_S
         for records in fetched.values():
             for record in records:
                 yield record

@@ -321,7 +321,7 @@ async def test_deduplication_windows_follow_the_settings(settings: Settings) -> 
     for table in DEDUPLICATED:
         assert window_of(await engine_of(settings, table)) == needed
 
-    faster = dataclasses.replace(settings, inserts_per_second=20)
+    faster = dataclasses.replace(settings, inserts_per_second=2 * settings.inserts_per_second)
     with pytest.raises(StartupError, match=rf"table events remembers {needed} .* {2 * needed}"):
         await require_log(faster)
     assert len(await run_migrations(faster)) == len(DEDUPLICATED)
