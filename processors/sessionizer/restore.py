@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Record
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
+from runtime.kafka import open_consumer
 
 STEP_WITHIN_S = 20.0  # a step that gets no further ends the process, which is started again
 _YIELD_EVERY = 2000
@@ -35,26 +35,10 @@ async def restore(
     Raises:
         PositionError: there is no position, or the log is not the one that it was noted in.
     """
-    async with _reader(servers) as consumer:
+    async with open_consumer(servers) as consumer:
         position = await _read_state(consumer, topics, partition)
         await _refill_window(consumer, topics, partition, position, duplicate_window)
     return position
-
-
-@asynccontextmanager
-async def _reader(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
-    # `none`: with a reset, the background's seek to the end can win over ours to the beginning.
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-    )
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()
 
 
 async def _read_state(consumer: AIOKafkaConsumer, topics: Topics, partition: Partition) -> Position:
