@@ -29,7 +29,9 @@ _NOTHING = b"{}"
 def admit(event: Event, received_at: int) -> tuple[int, bytes]:
     """Return the timestamp (ms since 1970, not after `received_at`) and the metadata's JSON."""
     text, metadata = event.timestamp, bytes(event.metadata)
-    timestamp = received_at if text is None else _milliseconds(text)
+    timestamp = received_at if text is None else parse_timestamp(text)
+    if timestamp is None:
+        raise ValueError(f"admission was given a timestamp that is not valid: {text!r}")
     if timestamp - received_at > FAST_CLOCK_MS:
         return received_at, _mend_metadata(metadata, text)
     if metadata == NULL:
@@ -53,13 +55,6 @@ def readdress(event: Event, received_at: int) -> Repaired:
         Raw(metadata),
         event.event_id,
     )
-
-
-def _milliseconds(text: str) -> int:
-    timestamp = parse_timestamp(text)
-    if timestamp is None:
-        raise ValueError(f"admission was given a timestamp that is not valid: {text!r}")
-    return timestamp
 
 
 def _mend_metadata(metadata: bytes, future: str | None) -> bytes:

@@ -19,14 +19,15 @@ _RFC_3339 = re.compile(
 )
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
-# A text is parsed once for validation and once for admission, and clients of one second send the
-# same text: a bounded memory answers both. A new text takes three look-ups: the text up to the
-# minute, the seconds, and what is left. A look-up refuses whatever is not exactly a key.
+# A new text takes three look-ups: the text up to the minute, the seconds, and what is left. A
+# look-up refuses whatever is not exactly a key.
 _SECONDS = {f"{second:02}": second * 1000 for second in range(60)}
 _TAILS = {"Z": 0} | {f".{millisecond:03}Z": millisecond for millisecond in range(1000)}
-_KEPT = 20_000
+_KEPT_MINUTES = 20_000
 _minutes: dict[str, int] = {}
-_parsed: dict[str, int] = {}
+# Validation and admission parse the text of an event one after the other: the second is answered
+# with what the first has found.
+_latest: list[tuple[str, int | None]] = [("", None)]
 
 
 def parse_timestamp(text: str) -> int | None:
@@ -35,16 +36,15 @@ def parse_timestamp(text: str) -> int | None:
     `T`, seconds 00 to 59, `Z` or an offset, not before 1970, at most 64 characters; digits beyond
     milliseconds are cut off.
     """
-    at = _parsed.get(text)
-    if at is not None:
-        return at
+    latest, found = _latest[0]
+    if latest is text:
+        return found
     minute, second, tail = _minutes.get(text[:17]), _SECONDS.get(text[17:19]), _TAILS.get(text[19:])
     if minute is None or second is None or tail is None:
         at = _parse(text)
     else:
         at = minute + second + tail
-    if at is not None:
-        _remember(_parsed, text, at)
+    _latest[0] = (text, at)
     return at
 
 
@@ -70,15 +70,11 @@ def _parse(text: str) -> int | None:
         return None
     at = days * DAY_MS + int(hour) * 3_600_000 + int(minute) * 60_000
     if sign is None and at >= 0:
-        _remember(_minutes, text[:17], at)
+        if len(_minutes) >= _KEPT_MINUTES:
+            _minutes.clear()
+        _minutes[text[:17]] = at
     else:
         shift = int(off_hours or 0) * 3_600_000 + int(off_minutes or 0) * 60_000
         at += shift if sign == "-" else -shift
     at += int(second) * 1000 + int((fraction or "")[:3].ljust(3, "0"))
     return at if at >= 0 else None
-
-
-def _remember(memory: dict[str, int], text: str, at: int) -> None:
-    if len(memory) >= _KEPT:
-        memory.clear()
-    memory[text] = at

@@ -39,11 +39,16 @@ class DuplicateWindow:
         identity = hash((user_id, event_id)) & _64_BITS
         if offset >= self._rotate_at:
             self._rotate(offset)
-        first, earliest = offset - self._offsets, received_at - DAY_MS
-        known = self._current.note(identity, offset, received_at, first, earliest)
-        previous = self._previous
+        current, previous = self._current, self._previous
+        slot = identity & current.mask
+        if current.table[slot]:
+            first, earliest = offset - self._offsets, received_at - DAY_MS
+            slot, known = current.place(slot, identity, received_at, first, earliest)
+        else:
+            known = False
+        current.note(slot, identity, offset, received_at)
         if not known and previous.table[identity & previous.mask]:
-            return previous.holds(identity, first, earliest)
+            return previous.holds(identity, offset - self._offsets, received_at - DAY_MS)
         return known
 
     def __len__(self) -> int:
@@ -77,23 +82,33 @@ class _Generation:
         self._resize(1 << 10)
         self.identities, self.offsets, self.arrivals = array("Q"), array("Q"), array("q")
 
-    def note(self, identity: int, offset: int, received_at: int, first: int, earliest: int) -> bool:
-        """Add an occurrence; return whether there was one at `first` or `earliest` or after both.
+    def place(
+        self, slot: int, identity: int, received_at: int, first: int, earliest: int
+    ) -> tuple[int, bool]:
+        """Return the slot for an occurrence whose first slot is taken, and whether it is known.
 
-        It takes the place of an earlier one that it covers: later in the log and not received
-        before it.
+        Known: there was one neither before `first` nor before `earliest`. It takes the place of an
+        earlier one that it covers: later in the log and not received before it.
         """
-        table = self.table
-        slot, known = identity & self.mask, False
-        if table[slot]:
-            slot, known = self._place(slot, identity, received_at, first, earliest)
+        covered, known = -1, False
+        while number := self.table[slot]:
+            number -= 1
+            if self.identities[number] == identity:
+                arrival = self.arrivals[number]
+                known = known or (arrival >= earliest and self.offsets[number] >= first)
+                if covered < 0 and arrival <= received_at:
+                    covered = slot
+            slot = (slot + 1) & self.mask
+        return (slot if covered < 0 else covered), known
+
+    def note(self, slot: int, identity: int, offset: int, received_at: int) -> None:
+        """Add an occurrence, in a slot that is empty or whose occurrence it covers."""
         self.identities.append(identity)
         self.offsets.append(offset)
         self.arrivals.append(received_at)
-        table[slot] = number = len(self.arrivals)
+        self.table[slot] = number = len(self.arrivals)
         if 2 * number > self.mask:
             self._grow()
-        return known
 
     def holds(self, identity: int, first: int, earliest: int) -> bool:
         """Return whether there is an occurrence neither before `first` nor before `earliest`."""
@@ -109,21 +124,6 @@ class _Generation:
                 return True
             slot = (slot + 1) & self.mask
         return False
-
-    def _place(
-        self, slot: int, identity: int, received_at: int, first: int, earliest: int
-    ) -> tuple[int, bool]:
-        """Return the slot for an occurrence whose first slot is taken, and whether it is known."""
-        covered, known = -1, False
-        while number := self.table[slot]:
-            number -= 1
-            if self.identities[number] == identity:
-                arrival = self.arrivals[number]
-                known = known or (arrival >= earliest and self.offsets[number] >= first)
-                if covered < 0 and arrival <= received_at:
-                    covered = slot
-            slot = (slot + 1) & self.mask
-        return (slot if covered < 0 else covered), known
 
     def _grow(self) -> None:
         """Lay the table anew, eight times as large: seldom, and under 50 ms up to a million."""
