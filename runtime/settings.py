@@ -62,7 +62,7 @@ class Settings:
     )
     rejected_days: int = _setting("TRACK_REJECTED_DAYS", 30, "days that rejections are kept")
     inserts_per_second: int = _setting(
-        "TRACK_INSERTS_PER_SECOND", 4, "most inserts a second into a table for one partition"
+        "TRACK_INSERTS_PER_SECOND", 10, "most inserts a second into a table for one partition"
     )
     http_workers: int = _setting("TRACK_HTTP_WORKERS", 2, "processes that serve HTTP")
     sessionizers: int = _setting("TRACK_SESSIONIZERS", 1, "sessionizer processes")

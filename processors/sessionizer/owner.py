@@ -76,14 +76,20 @@ class Owner:
         self._queued_bytes = 0
         self._arrived = asyncio.Event()
         self._held = False
-        self._restored = asyncio.Event()
+        self._begun = asyncio.Event()  # restored, or given up
+        self._given_up = False
         self._hinted_at = 0.0
         self._hint_due = False
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def begin(self) -> int:
-        """Return the offset to read on from: after what was handed over, or at the position."""
-        await self._restored.wait()
+    async def begin(self) -> int | None:
+        """Return the offset to read on from: after what was handed over, or at the position.
+
+        None: the partition was given up meanwhile; whoever waited must not wait for ever.
+        """
+        await self._begun.wait()
+        if self._given_up:
+            return None
         if self._given is None:
             self._given = self._position.next - 1
         return self._given + 1
@@ -105,10 +111,17 @@ class Owner:
 
     async def stop(self) -> None:
         """Give the partition up: a transaction under way is left to be aborted."""
+        self._given_up = True
+        self._begun.set()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self._producer is not None:
-            await self._producer.stop()
+        if self._producer is None:
+            return
+        try:
+            async with asyncio.timeout(STEP_WITHIN_S):
+                await self._producer.stop()
+        except TimeoutError:
+            self._work.fail(f"Partition {self.number}: its producer does not close.")
 
     async def _run(self) -> None:
         try:
@@ -141,7 +154,7 @@ class Owner:
             len(self.partition.users),
             time.monotonic() - started,
         )
-        self._restored.set()
+        self._begun.set()
 
     async def _next_records(self) -> Sequence[Record]:
         """Wait for records; return what has queued up, within the limit of a transaction."""

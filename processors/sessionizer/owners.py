@@ -39,11 +39,20 @@ class Owners:
         await asyncio.gather(*(owner.stop() for owner in owners))
 
     async def begin(self) -> Mapping[int, int]:
-        """Wait until all are restored; return the offset to read on from, by partition."""
+        """Wait until all are restored; return the offset to read on from, by partition.
+
+        A partition that is given up meanwhile is left out.
+        """
         owners = dict(self._owners)
         offsets = await asyncio.gather(*(owner.begin() for owner in owners.values()))
-        announce_ready()
-        return dict(zip(owners, offsets, strict=True))
+        begun = {
+            number: offset
+            for number, offset in zip(owners, offsets, strict=True)
+            if offset is not None
+        }
+        if len(begun) == len(owners):
+            announce_ready()
+        return begun
 
     def take(self, partition: int, batch: MicroBatch) -> None:
         """Hand a micro-batch to its owner."""

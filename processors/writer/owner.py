@@ -23,7 +23,13 @@ from processors.writer.blocks import Block, Buffer, Record, prefix_of
 from processors.writer.commits import Commits, now_s
 from processors.writer.connections import NotSentError, SentOnceError
 from processors.writer.failures import Failure, failure_of
-from processors.writer.pacing import BLOCK_BYTES, BLOCK_ROWS, Gathered, wait_before_insert
+from processors.writer.pacing import (
+    BLOCK_BYTES,
+    BLOCK_ROWS,
+    Gathered,
+    LastInsert,
+    wait_before_insert,
+)
 from processors.writer.ranges import Intent, encode_intent, token_of
 from processors.writer.refusals import find_refusals, refusal_lines
 from processors.writer.standing import (
@@ -103,7 +109,7 @@ class Owner:
         self.buffer = Buffer(self._prefix)
         self._next = standing.first
         self._dirty = False
-        self._last_insert = now_s()
+        self._last_insert = LastInsert(now_s())
         self._since = 0.0
         self._read_until: int | None = None
         self._stopping = False
@@ -244,11 +250,11 @@ class Owner:
                 await self._wait_idle()
                 continue
             gathered = Gathered(
-                len(self.buffer), self.buffer.bytes, self._since, self.position < self._log_end
+                len(self.buffer), self.buffer.bytes, self._since, self._log_end - self.position
             )
             wait = wait_before_insert(
                 gathered,
-                last_insert=self._last_insert,
+                self._last_insert,
                 inserts_per_second=self._rules.inserts_per_second,
                 now=now_s(),
             )
@@ -325,7 +331,8 @@ class Owner:
         sends, pause_s = 0, _FIRST_PAUSE_S
         while True:
             may_send = await self._announce(intent)
-            self._last_insert = now_s()
+            began = now_s()
+            self._last_insert = LastInsert(began)
             try:
                 await send(may_send)
             except NotSentError:
@@ -339,6 +346,7 @@ class Owner:
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
+                self._last_insert = LastInsert(began, now_s() - began)
                 return sends + 1
             if self._stopping:
                 raise GivenUpError
