@@ -55,7 +55,6 @@ def wait_before_insert(
     bound = last.began + 1 / inserts_per_second - now
     if gathered.full:
         return bound
-    paced = max(bound, last.began + min(MOST_BETWEEN_S, PACE_FACTOR * last.took_s) - now)
-    if gathered.more_in_log < MUCH_MORE:
-        return paced
-    return max(paced, gathered.since + GATHER_S - now)
+    if gathered.more_in_log >= MUCH_MORE:
+        return max(bound, gathered.since + GATHER_S - now)
+    return max(bound, last.began + min(MOST_BETWEEN_S, PACE_FACTOR * last.took_s) - now)
