@@ -78,9 +78,14 @@ def pytest_unconfigure() -> None:
 @pytest.fixture
 def settings(servers: Servers, tmp_path: Path) -> Settings:
     """Settings with those servers and a namespace that nobody else has."""
+    return settings_on(servers, tmp_path)
+
+
+def settings_on(servers: Servers, home: Path) -> Settings:
+    """Return settings of a pipeline on those servers, its namespace nobody else's."""
     return dataclasses.replace(
         Settings(),
-        home=tmp_path,
+        home=home,
         kafka=servers.kafka,
         clickhouse=servers.clickhouse,
         namespace=f"t_{secrets.token_hex(5)}",

@@ -6,7 +6,6 @@ addresses. Never: a process left behind; the end of the context proves it.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from cli.addresses import Stack, find_stack
 from deploy.local.machine import free_port
+from tests.environments import foreign_environment
 
 TRACK_UP = (str(Path(sys.executable).with_name("track")), "up")
 _SERVERS = ("TRACK_KAFKA", "TRACK_CLICKHOUSE")
@@ -51,11 +51,10 @@ class RunningStack:
 
 def stack_environment(home: Path, **settings: str) -> dict[str, str]:
     """The environment of a stack of its own: free ports, its folder, no servers named."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACK_")}
     ports = {f"TRACK_{name}": str(free_port()) for name in (
         "PORT", "KAFKA_PORT", "CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT"
     )}  # fmt: skip
-    return {**inherited, "TRACK_HOME": str(home), **ports, **settings}
+    return {**foreign_environment(), "TRACK_HOME": str(home), **ports, **settings}
 
 
 def start_up(

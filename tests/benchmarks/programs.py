@@ -19,6 +19,7 @@ from deploy.local.processes import Program, Running, last_lines, start, wait_unt
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
 from tests.benchmarks.figures import BenchmarkError
+from tests.environments import environment_of, foreign_environment
 
 ROOT = Path(__file__).parents[2]
 _START_S = 60.0
@@ -43,7 +44,7 @@ def track(settings: Settings, subcommand: str, **environment: str) -> Iterator[R
         subcommand,
         [beside_python("track"), subcommand],
         (lambda: answers(settings.port, "/readyz")) if serves else ready.exists,
-        **{**_environment_of(settings), READY_FILE: str(ready), **environment},
+        **{**environment_of(settings), READY_FILE: str(ready), **environment},
     ) as running:
         yield running
 
@@ -57,11 +58,10 @@ def run(
     **environment: str,
 ) -> Iterator[Running]:
     """Run a program in the source's folder, with no setting of ours but those given."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACK_")}
     program = Program(
         name=f"{name}-{secrets.token_hex(4)}",
         command=tuple(command),
-        environment={**inherited, **environment},
+        environment={**foreign_environment(), **environment},
         log=folder / f"{name}.log",
         is_ready=is_ready,
         folder=ROOT,
@@ -113,14 +113,3 @@ def answers(port: int, path: str, status: int = 200) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _environment_of(settings: Settings) -> dict[str, str]:
-    return {
-        "TRACK_HOME": str(settings.home),
-        "TRACK_KAFKA": settings.kafka,
-        "TRACK_CLICKHOUSE": settings.clickhouse,
-        "TRACK_NAMESPACE": settings.namespace,
-        "TRACK_PARTITIONS": str(settings.partitions),
-        "TRACK_PORT": str(settings.port),
-    }

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
 from cli.migrate import run_migrations
 from runtime.settings import Settings
+from tests.conftest import Servers, settings_on
 from tests.ingest.service import Service, start
-
-if TYPE_CHECKING:
-    from tests.conftest import Servers
 
 
 @pytest.fixture(scope="session")
 def migrated(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a pipeline whose topics and tables have been made."""
-    settings = dataclasses.replace(
-        Settings(),
-        home=tmp_path_factory.mktemp("home"),
-        kafka=servers.kafka,
-        clickhouse=servers.clickhouse,
-        namespace=f"ing_{secrets.token_hex(5)}",
-        partitions=4,
-    )
+    settings = settings_on(servers, tmp_path_factory.mktemp("home"))
     asyncio.run(run_migrations(settings))
     return settings
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from contracts.topics import Topics
 from deploy.local.machine import free_port
 from runtime.settings import Settings
+from tests.environments import environment_of
 
 TRACK = str(Path(sys.executable).with_name("track"))
 READY_SECONDS = 30
@@ -65,16 +65,6 @@ class Service:
         return self.process.wait(20)
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables of these settings."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACK_")}
-    named = {
-        each.metadata["name"]: str(getattr(settings, each.name))
-        for each in dataclasses.fields(settings)
-    }
-    return {**inherited, **named}
-
-
 @contextmanager
 def start(
     settings: Settings, folder: Path, command: str = "ingest", *, ignoring_sigint: bool = False
@@ -86,7 +76,7 @@ def start(
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [TRACK, command], env=environment(settings), stdout=output, stderr=output
+                [TRACK, command], env=environment_of(settings), stdout=output, stderr=output
             )
     finally:
         if handler is not None:

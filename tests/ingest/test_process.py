@@ -17,7 +17,8 @@ import pytest
 
 from deploy.local.machine import free_port
 from runtime.settings import Settings
-from tests.ingest.service import TRACK, Service, environment, read_events, start
+from tests.environments import environment_of
+from tests.ingest.service import TRACK, Service, read_events, start
 
 EVENT = b'{"event":"play","user_id":"u"}'
 
@@ -133,7 +134,7 @@ def test_a_busy_port_is_one_sentence(migrated: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         command = [TRACK, "ingest"]
-        named = environment(dataclasses.replace(migrated, port=port))
+        named = environment_of(dataclasses.replace(migrated, port=port))
         done = subprocess.run(command, env=named, capture_output=True, timeout=30, check=False)
     assert done.returncode == 78
     assert re.fullmatch(rf"Cannot listen on 127\.0\.0\.1 port {port} \(.*\n", done.stderr.decode())
@@ -142,7 +143,7 @@ def test_a_busy_port_is_one_sentence(migrated: Settings) -> None:
 def test_two_processes_share_a_port(migrated: Settings, tmp_path: Path) -> None:
     with start(migrated, tmp_path) as first:
         first.wait_until("/readyz", 200)
-        second = subprocess.Popen([TRACK, "ingest"], env=environment(first.settings))
+        second = subprocess.Popen([TRACK, "ingest"], env=environment_of(first.settings))
         try:
             time.sleep(2)
             assert second.poll() is None

@@ -12,7 +12,6 @@ import dataclasses
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,10 +25,10 @@ from deploy.local.machine import free_port
 from deploy.local.processes import started_at
 from runtime.failpoints import FAILPOINT
 from runtime.settings import Settings
-from tests.benchmarks.programs import track
-from tests.conftest import Servers
+from tests.benchmarks.programs import beside_python, track
+from tests.conftest import Servers, settings_on
+from tests.environments import environment_of
 
-TRACK = str(Path(sys.executable).with_name("track"))
 KILLED = -signal.SIGKILL
 SESSION_TIMEOUT_MS = 6_000  # the least that a broker grants
 DIES_WITHIN_S, DEMO_WITHIN_S = 60, 120
@@ -51,13 +50,9 @@ KILLS = [
 def served(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A migrated pipeline with its HTTP services, found by `track demo`; no processors."""
     settings = dataclasses.replace(
-        Settings(),
-        home=tmp_path_factory.mktemp("killed"),
-        kafka=servers.kafka,
-        clickhouse=servers.clickhouse,
-        namespace=f"t_killed_{os.getpid()}",
-        partitions=4,
+        settings_on(servers, tmp_path_factory.mktemp("killed")),
         port=free_port(),
+        session_timeout_ms=SESSION_TIMEOUT_MS,
     )
     anyio.run(run_migrations, settings)
     with track(settings, "serve"):
@@ -82,47 +77,35 @@ def test_a_kill_changes_no_number(
     served: Settings, tmp_path: Path, sessionizer_dies: str, writer_dies: Sequence[str]
 ) -> None:
     with ExitStack() as running:
-        sessionizer = running.enter_context(
-            _life(served, "sessionizer", tmp_path, sessionizer_dies)
-        )
-        writer = running.enter_context(_life(served, "writer", tmp_path, writer_dies[0]))
-        demo = running.enter_context(_demo(served, tmp_path))
+
+        def start(name: str, *options: str, dies: str = "") -> subprocess.Popen[bytes]:
+            command = [beside_python("track"), name, *options]
+            return running.enter_context(_running(served, command, tmp_path / name, dies))
+
+        sessionizer = start("sessionizer", dies=sessionizer_dies)
+        writer = start("writer", dies=writer_dies[0])
+        demo = start("demo", "--users", "300", "--events", "6000")
         assert sessionizer.wait(DIES_WITHIN_S) == KILLED
-        running.enter_context(_life(served, "sessionizer", tmp_path))
+        start("sessionizer")
         for point in writer_dies[1:]:
             assert writer.wait(DIES_WITHIN_S) == KILLED
-            writer = running.enter_context(_life(served, "writer", tmp_path, point))
+            writer = start("writer", dies=point)
         assert writer.wait(DIES_WITHIN_S) == KILLED
         assert demo.poll() is None, "the demo ended before the writer was killed"
-        running.enter_context(_life(served, "writer", tmp_path))
+        start("writer")
         code = demo.wait(DEMO_WITHIN_S)
         assert code == 0, (tmp_path / "demo").read_text()
 
 
 @contextmanager
-def _life(
-    settings: Settings, name: str, folder: Path, failpoint: str = ""
+def _running(
+    settings: Settings, command: Sequence[str], output: Path, failpoint: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a processor until it dies at the failpoint or the block ends."""
-    environment = {**_environment(settings), FAILPOINT: failpoint}
+    """Run a program until it dies at the failpoint or the block ends."""
+    environment = {**environment_of(settings), FAILPOINT: failpoint}
     with (
-        (folder / name).open("ab") as words,
-        subprocess.Popen([TRACK, name], env=environment, stdout=words, stderr=words) as process,
-    ):
-        try:
-            yield process
-        finally:
-            _end(process)
-
-
-@contextmanager
-def _demo(settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [TRACK, "demo", "--users", "300", "--events", "6000"]
-    with (
-        (folder / "demo").open("wb") as words,
-        subprocess.Popen(
-            command, env=_environment(settings), stdout=words, stderr=words
-        ) as process,
+        output.open("ab") as words,
+        subprocess.Popen(command, env=environment, stdout=words, stderr=words) as process,
     ):
         try:
             yield process
@@ -138,16 +121,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACK_")}
-    return {
-        **inherited,
-        "TRACK_HOME": str(settings.home),
-        "TRACK_KAFKA": settings.kafka,
-        "TRACK_CLICKHOUSE": settings.clickhouse,
-        "TRACK_NAMESPACE": settings.namespace,
-        "TRACK_PARTITIONS": str(settings.partitions),
-        "TRACK_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
-    }

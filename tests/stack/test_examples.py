@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.machine import free_port
+from tests.environments import foreign_environment
 from tests.running_stack import RunningStack
 
 SCRIPT = Path(__file__).parents[2] / "examples.sh"
@@ -52,10 +52,9 @@ def test_it_needs_nothing_beyond_an_old_bash() -> None:
 def _run(
     *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACK_")}
     return subprocess.run(
         ["bash", str(SCRIPT), *arguments],
-        env={**inherited, **(environment or {})},
+        env={**foreign_environment(), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=220,

@@ -7,13 +7,13 @@ pure step has for a log. Never: Faust or the service's own reader to say what is
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Partition, Pipeline
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position
 from runtime.settings import Settings
+from tests.environments import environment_of
 
 TRACK = str(Path(sys.executable).with_name("track"))
 SESSION_TIMEOUT_MS = 6_000  # the least that a broker grants
@@ -76,16 +77,7 @@ def sessionizer(settings: Settings, output: Path, **environment: str) -> Iterato
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACK_")}
-    return {
-        **inherited,
-        "TRACK_KAFKA": settings.kafka,
-        "TRACK_CLICKHOUSE": settings.clickhouse,
-        "TRACK_NAMESPACE": settings.namespace,
-        "TRACK_PARTITIONS": str(settings.partitions),
-        "TRACK_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
-        "TRACK_DUPLICATE_WINDOW": str(settings.duplicate_window),
-    }
+    return environment_of(replace(settings, session_timeout_ms=SESSION_TIMEOUT_MS))
 
 
 async def read_topic(settings: Settings, topic: str) -> dict[int, list[Any]]:
