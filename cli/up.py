@@ -45,7 +45,7 @@ from deploy.local.processes import Program, ServerError, clear_left_over, starte
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
 
-_LOCAL_PARTITIONS = 4
+_MOST_LOCAL_PARTITIONS = 4
 _START_SECONDS = 90
 _STOPPING_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
@@ -134,10 +134,10 @@ def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
     partitions = settings.partitions
     if not settings.kafka:
         jars = downloads.kafka_jars(say)
-        log = home / "logs" / "kafka.log"
-        servers.append(kafka_program(home / "kafka", settings.kafka_port, log, jars))
+        folder, log = home / "kafka", home / "logs" / "kafka.log"
         if not os.environ.get("TRACK_PARTITIONS"):
-            partitions = _LOCAL_PARTITIONS
+            partitions = local_partitions(folder, os.cpu_count() or 1)
+        servers.append(kafka_program(folder, settings.kafka_port, log, jars))
     if not settings.clickhouse:
         library = downloads.clickhouse_library(say)
         folder, log = home / "clickhouse", home / "logs" / "clickhouse.log"
@@ -166,6 +166,22 @@ def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
         "TRACK_PARTITIONS": str(partitions),
     }
     return _Plan(settings, home, track, environment, tuple(servers), stack)
+
+
+def local_partitions(kafka: Path, cores: int) -> int:
+    """Return how many partitions the topics of the local Kafka have: one a core, at most four.
+
+    Each partition has transactions and inserts of its own, which on few cores cost more than they
+    give. The number is chosen when Kafka's folder is made, and kept there: topics keep it too.
+    """
+    note = kafka / "partitions"
+    if not note.exists():
+        partitions = (
+            _MOST_LOCAL_PARTITIONS if kafka.exists() else min(_MOST_LOCAL_PARTITIONS, cores)
+        )
+        kafka.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{partitions}\n")
+    return int(note.read_text())
 
 
 def _processors(plan: _Plan) -> list[Program]:

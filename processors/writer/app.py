@@ -27,7 +27,7 @@ from contracts.topics import Topics
 from processors.writer.blocks import Record
 from processors.writer.commits import Commits, now_s
 from processors.writer.owner import Owner, Rules
-from processors.writer.pacing import BLOCK_BYTES
+from processors.writer.pacing import BLOCK_BYTES, Turns
 from processors.writer.standing import FaultError
 from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
@@ -123,6 +123,7 @@ class Writer:
             fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         self._storage = Storage(settings)
+        self._turns = Turns(now_s)
         self._owners: dict[TopicPartition, Owner] = {}
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._beginning: asyncio.Task[None] | None = None
@@ -204,7 +205,8 @@ class Writer:
             log_of_kafka=self._log,
         )
         for where, standing in standings.items():
-            owner = Owner(where, self._rules[where.topic], standing, self._storage, commits)
+            rules = self._rules[where.topic]
+            owner = Owner(where, rules, standing, self._storage, commits, turns=self._turns)
             self._consumer.seek(where, owner.begins_at)
             self._consumer.resume(where)
             self._owners[where] = owner

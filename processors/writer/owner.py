@@ -27,7 +27,8 @@ from processors.writer.pacing import (
     BLOCK_BYTES,
     BLOCK_ROWS,
     Gathered,
-    LastInsert,
+    Turn,
+    Turns,
     wait_before_insert,
 )
 from processors.writer.ranges import Intent, encode_intent, token_of
@@ -97,6 +98,8 @@ class Owner:
         standing: Standing,
         storage: Storage,
         commits: Commits,
+        *,
+        turns: Turns,
     ) -> None:
         self.where = where
         self.rows_written = 0
@@ -104,12 +107,14 @@ class Owner:
         self._standing = standing
         self._storage = storage
         self._commits = commits
+        self._turns = turns
+        self._turn: Turn | None = None
         self._topic = where.topic if rules.base.names_topic else None
         self._prefix = prefix_of(where.partition, self._topic)
         self.buffer = Buffer(self._prefix)
         self._next = standing.first
         self._dirty = False
-        self._last_insert = LastInsert(now_s())
+        self._insert_began = now_s()
         self._since = 0.0
         self._read_until: int | None = None
         self._stopping = False
@@ -180,9 +185,12 @@ class Owner:
             self.settled.set()
             while (block := await self._next_block()) is not None:
                 await self._write(block)
+                self._end_turn()
             await self._commit_position()
         except GivenUpError:
             return
+        finally:
+            self._end_turn()
 
     # --- at the beginning -------------------------------------------------------------------------
 
@@ -249,20 +257,39 @@ class Owner:
             if not len(self.buffer):
                 await self._wait_idle()
                 continue
-            gathered = Gathered(
-                len(self.buffer), self.buffer.bytes, self._since, self._log_end - self.position
-            )
+            gathered = self._gathered()
             wait = wait_before_insert(
                 gathered,
-                self._last_insert,
+                self._insert_began,
                 inserts_per_second=self._rules.inserts_per_second,
                 now=now_s(),
             )
-            if wait <= 0:
+            if wait > 0 or gathered.large:
+                self._end_turn()
+            if wait > 0:
+                await self._wake(wait)
+            elif gathered.large or self._has_turn():
                 self._since = now_s()
                 return self.buffer.take(self._next, BLOCK_ROWS, BLOCK_BYTES)
-            await self._wake(wait)
+            else:
+                await self._wake(None)
         return None
+
+    def _gathered(self) -> Gathered:
+        return Gathered(
+            len(self.buffer), self.buffer.bytes, self._since, self._log_end - self.position
+        )
+
+    def _has_turn(self) -> bool:
+        """Ask for a turn, if that was not done; tell whether it has come."""
+        if self._turn is None:
+            self._turn = self._turns.ask(self._gathered, self._woken.set)
+        return self._turn.granted_at is not None
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turns.end(self._turn)
+            self._turn = None
 
     async def _wait_idle(self) -> None:
         """Wait for records; what was inserted is committed without them after a while."""
@@ -331,8 +358,7 @@ class Owner:
         sends, pause_s = 0, _FIRST_PAUSE_S
         while True:
             may_send = await self._announce(intent)
-            began = now_s()
-            self._last_insert = LastInsert(began)
+            self._insert_began = now_s()
             try:
                 await send(may_send)
             except NotSentError:
@@ -346,7 +372,6 @@ class Owner:
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
-                self._last_insert = LastInsert(began, now_s() - began)
                 return sends + 1
             if self._stopping:
                 raise GivenUpError
@@ -386,7 +411,8 @@ class Owner:
             raise error
 
     async def _pause(self, pause_s: float) -> None:
-        """Wait; a partition that is to be given up waits no longer."""
+        """Wait, out of turn; a partition that is to be given up waits no longer."""
+        self._end_turn()
         deadline = now_s() + pause_s
         while not self._stopping and (left := deadline - now_s()) > 0:
             await self._wake(left)

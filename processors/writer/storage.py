@@ -30,6 +30,7 @@ _ONE_BLOCK: Mapping[str, str | int] = {
     "min_insert_block_size_rows_for_materialized_views": 0,
     "min_insert_block_size_bytes_for_materialized_views": 0,
     "max_insert_threads": 1,
+    "max_threads": 1,
     "max_partitions_per_insert_block": 0,
     # The status of the answer must be the insert's own, not one sent ahead of it.
     "wait_end_of_query": 1,
@@ -130,7 +131,7 @@ class Storage:
         """
         view = await self.ask(_SELECT_VIEW, {"view": rollup.view})
         statement = fill_statement(self._settings.namespace, base, rollup, view[0][0])
-        settings = {**_ONE_BLOCK, "insert_deduplication_token": token, "max_threads": 1}
+        settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
         where = {"partition": partition, "first": first, "last": last}
         await self._with_line(lambda line: line.run(statement, where, settings, may_send))
 

@@ -16,7 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cli.addresses import find_stack, with_stack
+from cli.up import local_partitions
 from runtime.settings import Settings
 from tests.running_stack import (
     RunningStack,
@@ -48,6 +51,19 @@ def refused(environment: dict[str, str]) -> tuple[int, str]:
 def noted_pid(stack: RunningStack, part: str) -> int:
     text = (stack.home / "run" / f"{part}.json").read_text()
     return int(text.partition('"pid": ')[2].partition(",")[0])
+
+
+@pytest.mark.parametrize(("cores", "partitions"), [(1, 1), (2, 2), (4, 4), (64, 4)])
+def test_topics_have_a_partition_a_core_and_keep_them(
+    tmp_path: Path, cores: int, partitions: int
+) -> None:
+    assert local_partitions(tmp_path / "kafka", cores) == partitions
+    assert local_partitions(tmp_path / "kafka", 3) == partitions
+
+
+def test_a_kafka_that_does_not_say_has_four_partitions(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    assert local_partitions(tmp_path / "kafka", 2) == 4
 
 
 def test_prints_addresses_and_three_requests_and_leaves_nothing(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
+import anyio
 import msgspec
 import pytest
 
@@ -237,6 +239,38 @@ async def test_the_days_of_all_users_come_from_the_projection(
     parameters = {"first": date(2025, 1, 1), "last": date(2025, 12, 31)}
     plan = await client.query(f"EXPLAIN {asked[-1]}", parameters=parameters)
     assert any("(days)" in row[0] for row in plan.result_rows)
+
+
+async def test_questions_are_asked_one_at_a_time_and_those_of_a_user_wait_for_no_long_one(
+    client: AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way: Counter[bool] = Counter()
+    seen: set[tuple[int, int]] = set()
+    all_may_end = anyio.Event()
+    real = AsyncClient.raw_query
+
+    async def note(self: AsyncClient, query: str, **arguments: Any) -> bytes:
+        of_user = arguments["parameters"].get("user_id") is not None
+        under_way[of_user] += 1
+        seen.add((under_way[False], under_way[True]))
+        if not of_user:
+            await all_may_end.wait()
+        answer = bytes(await real(self, query, **arguments))
+        under_way[of_user] -= 1
+        return answer
+
+    monkeypatch.setattr(AsyncClient, "raw_query", note)
+    days = Question(date(2025, 1, 1), date(2025, 1, 2))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(store.count_events, days)
+            await anyio.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as of_user:
+                for _ in range(5):
+                    of_user.start_soon(store.count_events, replace(days, user_id="ann"))
+            all_may_end.set()
+    assert seen == {(1, 0), (1, 1)}
 
 
 async def test_a_zone_that_clickhouse_does_not_know(store: Store, client: AsyncClient) -> None:

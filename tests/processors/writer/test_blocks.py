@@ -10,16 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from processors.writer.blocks import Buffer, prefix_of, without_prefix
-from processors.writer.pacing import (
-    BLOCK_ROWS,
-    GATHER_S,
-    MOST_BETWEEN_S,
-    MUCH_MORE,
-    PACE_FACTOR,
-    Gathered,
-    LastInsert,
-    wait_before_insert,
-)
 
 
 @dataclass(frozen=True)
@@ -83,35 +73,3 @@ def test_blocks_cut_anywhere_hold_every_record_once(steps: list[int], rows: int,
         first = block.last + 1
     assert found == offsets
     assert buffer.bytes == 0
-
-
-def _wait(gathered: Gathered, *, now: float, took_s: float = 0.0) -> float:
-    return wait_before_insert(gathered, LastInsert(100.0, took_s), inserts_per_second=10, now=now)
-
-
-def test_an_idle_partition_inserts_at_once() -> None:
-    assert _wait(Gathered(1, 100, since=200.0, more_in_log=MUCH_MORE - 1), now=200.0) <= 0
-
-
-def test_the_bound_on_inserts_holds_for_full_blocks_too() -> None:
-    full = Gathered(BLOCK_ROWS, 100, since=100.0, more_in_log=MUCH_MORE)
-    assert _wait(full, now=100.02) == pytest.approx(0.08)
-    assert _wait(full, now=100.1) == pytest.approx(0)
-
-
-def test_the_longer_an_insert_took_the_later_the_next_begins() -> None:
-    few = Gathered(1, 100, since=100.0, more_in_log=MUCH_MORE - 1)
-    assert _wait(few, now=100.0, took_s=0.01) == pytest.approx(0.1)  # the bound
-    assert _wait(few, now=100.0, took_s=0.04) == pytest.approx(PACE_FACTOR * 0.04)
-    assert _wait(few, now=100.0, took_s=3.0) == pytest.approx(MOST_BETWEEN_S)
-
-
-def test_a_full_block_waits_for_the_bound_alone() -> None:
-    full = Gathered(BLOCK_ROWS, 100, since=100.0, more_in_log=MUCH_MORE)
-    assert _wait(full, now=100.0, took_s=3.0) == pytest.approx(0.1)
-
-
-def test_a_block_that_could_grow_is_waited_for_but_not_for_long() -> None:
-    growing = Gathered(1, 100, since=200.0, more_in_log=MUCH_MORE)
-    assert _wait(growing, now=200.0) == pytest.approx(GATHER_S)
-    assert _wait(growing, now=200.0 + GATHER_S) <= 0
