@@ -3,9 +3,10 @@
 The whole stack runs by `track up`. Beside it a generator of its own process sends 2,000 events a
 second in open loop. A probe is a fresh user: its event is sent by POST /track, and from the answer
 on `GET /metrics?user_id=…` is asked every 5 ms until it counts the event; the time between the two
-is the latency. Probes begin at a constant rate, seven a second, whatever the ones before do, at
-most eight at once: the asking is a load of its own, and the table says how large. The idle figure
-is the same without the generator.
+is the latency. Probes begin at a constant rate, four a second, whatever the ones before do, at most
+eight at once: the asking is a load of its own, and the table says how large. The generator runs for
+45 seconds before the first, since Kafka's and ClickHouse's first half minute is that of compilers
+and cold caches. The idle figure is the same without the generator.
 
 Where the target comes from: prototypes of the three stages in a row took 34 ms in the median when
 idle; a dashboard that is half a second behind is called live.

@@ -77,7 +77,8 @@ def _number(value: float) -> str:
 
 
 def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    models = Path("/proc/cpuinfo")  # Linux alone has it
+    for line in models.read_text().splitlines() if models.exists() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()

@@ -22,9 +22,9 @@ class Sizes:
     http_s: int = 6
     rows: int = 1_000_000
     latency_rate: int = 2_000
-    latency_warm_up_s: float = 25.0
-    latency_s: float = 80.0
-    latency_probes: int = 560
+    latency_warm_up_s: float = 45.0
+    latency_s: float = 125.0
+    latency_probes: int = 500
     idle_probes: int = 100
     query_events: int = 10_000_000
     query_sessions: int = 2_000_000
