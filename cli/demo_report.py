@@ -48,11 +48,13 @@ def answers_beside_expected(comparisons: Sequence[Comparison]) -> Columns:
 def summary_table(title: str, comparisons: Iterable[Comparison]) -> Table:
     """Return one line per comparison: its periods and its main number."""
     table = _table(title)
-    for heading in ("asked", "", "periods"):
-        table.add_column(heading, no_wrap=True)
+    # Where there is little room, the name of a user is folded: the numbers and the verdict stay.
+    table.add_column("asked", no_wrap=True)
+    table.add_column("", overflow="fold")
+    table.add_column("periods", no_wrap=True)
     for heading in ("answered", "expected"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for each in comparisons:
         table.add_row(
             each.asked,
@@ -80,7 +82,7 @@ def _numbers_table(comparison: Comparison) -> Table:
     table.add_column("number")
     for heading in ("answered", "expected"):
         table.add_column(heading, justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     answered, expected = _by_date(comparison.answered), _by_date(comparison.expected)
     for day in sorted(answered.keys() | expected.keys()):
         shown = day
