@@ -172,15 +172,14 @@ def local_partitions(kafka: Path, cores: int) -> int:
     """Return how many partitions the topics of the local Kafka have: one a core, at most four.
 
     Each partition has transactions and inserts of its own, which on few cores cost more than they
-    give. The number is chosen when Kafka's folder is made, and kept there: topics keep it too.
+    give. The number is chosen when Kafka's folder is made, and kept there: topics keep it too. A
+    folder that keeps none was made when it was always four.
     """
     note = kafka / "partitions"
     if not note.exists():
-        partitions = (
-            _MOST_LOCAL_PARTITIONS if kafka.exists() else min(_MOST_LOCAL_PARTITIONS, cores)
-        )
+        chosen = _MOST_LOCAL_PARTITIONS if kafka.exists() else cores
         kafka.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{partitions}\n")
+        note.write_text(f"{min(_MOST_LOCAL_PARTITIONS, chosen)}\n")
     return int(note.read_text())
 
 

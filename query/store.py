@@ -126,7 +126,7 @@ class Store:
         # Questions asked at the same time only share ClickHouse's cores, and with the inserts that
         # they ask about. So there is one at a time; the long ones, about all users, hold up no
         # short one. Waiting counts into the time of the answer.
-        self._turn_of_all, self._turn_of_user = asyncio.Semaphore(), asyncio.Semaphore()
+        self._turn_of_all, self._turn_of_user = asyncio.Lock(), asyncio.Lock()
         self._client: AsyncClient | None = None
         self._timezones: frozenset[str] = frozenset(("UTC",))
 

@@ -264,7 +264,7 @@ class Owner:
                 inserts_per_second=self._rules.inserts_per_second,
                 now=now_s(),
             )
-            if wait > 0 or gathered.large:
+            if gathered.large:
                 self._end_turn()
             if wait > 0:
                 await self._wake(wait)
@@ -284,7 +284,7 @@ class Owner:
         """Ask for a turn, if that was not done; tell whether it has come."""
         if self._turn is None:
             self._turn = self._turns.ask(self._gathered, self._woken.set)
-        return self._turn.granted_at is not None
+        return self._turns.is_taken_by(self._turn)
 
     def _end_turn(self) -> None:
         if self._turn is not None:

@@ -67,13 +67,12 @@ def wait_before_insert(
     return bound
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Turn:
     """One partition's wait for its turn, and the turn itself."""
 
     gathered: Callable[[], Gathered]
     granted: Callable[[], None]
-    granted_at: float | None = None
 
 
 class Turns:
@@ -83,7 +82,7 @@ class Turns:
         self._clock = clock
         self._waiting: list[Turn] = []
         self._taken: Turn | None = None
-        self._free_at = 0.0
+        self._taken_at = self._free_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, gathered: Callable[[], Gathered], granted: Callable[[], None]) -> Turn:
@@ -100,13 +99,17 @@ class Turns:
 
     def end(self, turn: Turn) -> None:
         """End a turn, or the wait for it; a second time does nothing."""
-        if turn is self._taken and turn.granted_at is not None:
+        if self._taken is turn:
             now = self._clock()
-            pause_s = min(LONGEST_PAUSE_S, PAUSE_FACTOR * (now - turn.granted_at))
+            pause_s = min(LONGEST_PAUSE_S, PAUSE_FACTOR * (now - self._taken_at))
             self._taken, self._free_at = None, now + pause_s
         elif turn in self._waiting:
             self._waiting.remove(turn)
         self._deal()
+
+    def is_taken_by(self, turn: Turn) -> bool:
+        """Whether the turn has come, and has not ended."""
+        return self._taken is turn
 
     def _deal(self) -> None:
         if self._taken is not None or not self._waiting:
@@ -119,7 +122,7 @@ class Turns:
                 )
             return
         turn = self._waiting.pop(next_turn([each.gathered() for each in self._waiting], now))
-        self._taken, turn.granted_at = turn, now
+        self._taken, self._taken_at = turn, now
         turn.granted()
 
     def _deal_later(self) -> None:
