@@ -126,6 +126,16 @@ def answers_metadata(host: str, port: int, timeout_s: float = 2.0) -> bool:
     return len(head) == 12 and struct.unpack(">iii", head)[2] > 0
 
 
+def new_cluster_id() -> str:
+    """Return a name for a cluster: a random UUID as Kafka writes it, 22 characters of base64.
+
+    Never one that begins with a dash, as one of 64 would: Kafka's tools take it for an option.
+    """
+    while (name := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return name
+
+
 def _java(folder: Path) -> tuple[str, ...]:
     return (
         str(downloads.java()),
@@ -171,9 +181,8 @@ def _format(folder: Path, class_path: str, data: Path) -> None:
     draft.mkdir()
     properties = folder / "format.properties"
     _write_properties(properties, free_port(), draft)
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = [*_java(folder), "-cp", class_path, "kafka.tools.StorageTool"]
-    command += ["format", "--cluster-id", cluster, "--config", str(properties)]
+    command += ["format", "--cluster-id", new_cluster_id(), "--config", str(properties)]
     done = subprocess.run(
         command, env=_environment(), capture_output=True, timeout=START_SECONDS, check=False
     )

@@ -8,7 +8,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.clickhouse import ClickHouse, start_clickhouse
-from deploy.local.kafka import answers_metadata, start_kafka
+from deploy.local.kafka import answers_metadata, new_cluster_id, start_kafka
 from deploy.local.machine import free_port
 
 
@@ -136,3 +136,11 @@ def test_nothing_listens_on_other_addresses(clickhouse: ClickHouse) -> None:
     connection = http.client.HTTPConnection("127.0.0.2", clickhouse.ports.http, timeout=2)
     with pytest.raises(OSError, match="refused"):
         connection.request("GET", "/ping")
+
+
+def test_a_cluster_is_never_named_like_an_option() -> None:
+    """Of 5,000 random UUIDs about 78 begin with a dash; Kafka's tool would refuse each of them."""
+    names = {new_cluster_id() for _ in range(5_000)}
+    assert len(names) == 5_000
+    assert not [name for name in names if name.startswith("-")]
+    assert all(len(urlsafe_b64decode(f"{name}==")) == 16 for name in names)
