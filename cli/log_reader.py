@@ -13,6 +13,8 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from runtime.header_names import allow_any_header_name
+
 _QUIET_S = 2.0
 
 
@@ -21,6 +23,7 @@ class LogReader:
 
     def __init__(self, servers: str, topic: str, partitions: int) -> None:
         self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
+        allow_any_header_name()
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=servers,
             isolation_level="read_committed",

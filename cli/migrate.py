@@ -13,10 +13,11 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
 
 from cli.migrations import MigrationError, apply_migrations, create_database, read_migrations
 from cli.table_settings import apply_table_settings
@@ -62,7 +63,9 @@ def migrate(settings: Settings) -> None:
         StartupError: something is not as it must be; the message says what and what to do.
     """
     try:
-        changes = asyncio.run(run_migrations(settings))
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_exception_handler(_pass_over_fencing)
+            changes = runner.run(run_migrations(settings))
     except MigrationError as error:
         raise StartupError(str(error)) from error
     for change in changes or ["nothing to do: topics and tables are as they must be"]:
@@ -89,6 +92,10 @@ async def run_migrations(settings: Settings, *, wait_s: float = WAIT_S) -> list[
     try:
         changes += await _bring_tables(client, settings)
         changes += await _bring_log(client, settings)
+    except ProducerFenced as error:
+        raise StartupError(
+            "Another `track migrate` began meanwhile and goes on; run it again when that has ended."
+        ) from error
     except (KafkaError, ClickHouseError, TimeoutError) as error:
         raise StartupError(
             f"A server failed during the migration ({error or type(error).__name__}); "
@@ -97,6 +104,12 @@ async def run_migrations(settings: Settings, *, wait_s: float = WAIT_S) -> list[
     finally:
         await client.close()
     return changes
+
+
+def _pass_over_fencing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of a fenced producer: aiokafka leaves its error in futures of its own as well."""
+    if not isinstance(context.get("exception"), ProducerFenced):
+        loop.default_exception_handler(context)
 
 
 async def _wait_for(

@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, TopicAlreadyExistsError, for_code
 
 from contracts.topics import Topics, topic_settings
+from runtime.header_names import allow_any_header_name
 from runtime.settings import Settings
 
 __all__ = [
@@ -194,6 +195,7 @@ async def open_consumer(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
     Raises:
         KafkaError: no broker answers.
     """
+    allow_any_header_name()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers,
         enable_auto_commit=False,

@@ -21,6 +21,7 @@ from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
 from processors.sessionizer.stream import Stream
 from processors.sessionizer.transactions import group_of
+from runtime.header_names import allow_any_header_name
 from runtime.logs import set_up_logs
 from runtime.settings import Settings, SettingsError
 from runtime.startup import require_log
@@ -66,6 +67,7 @@ def run(settings: Settings) -> None:
         duplicate_window=settings.duplicate_window,
     )
     work = Work(settings.kafka_servers, group, topics, pipeline, stream.hold, stream.release, _fail)
+    allow_any_header_name()
     _spare_the_garbage_collector()
     stream.run(Owners(work))
 

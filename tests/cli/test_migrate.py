@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import hashlib
 import shutil
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +33,8 @@ from runtime.clickhouse import AsyncClient, connect
 from runtime.kafka import open_admin, read_latest
 from runtime.settings import Settings
 from runtime.startup import StartupError, read_kafka_log, read_table_log, require_log, window_of
+from tests.benchmarks.programs import beside_python
+from tests.environments import environment_of
 
 pytestmark = pytest.mark.anyio
 
@@ -150,13 +154,42 @@ async def test_a_run_cut_off_inside_a_file_is_finished_by_the_next(settings: Set
 
 
 async def test_of_two_runs_at_once_one_makes_the_log(settings: Settings) -> None:
-    results = await asyncio.gather(
-        run_migrations(settings), run_migrations(settings), return_exceptions=True
-    )
-    assert any(not isinstance(each, BaseException) for each in results)
-    assert all(isinstance(each, list | StartupError) for each in results)
-    await run_migrations(settings)
+    command, environment = beside_python("track"), environment_of(settings)
+    runs = [
+        await asyncio.create_subprocess_exec(
+            command, "migrate", env=environment, stdout=PIPE, stderr=STDOUT
+        )
+        for _ in range(2)
+    ]
+    ends = [(run, (await run.communicate())[0].decode()) for run in runs]
+    assert any(run.returncode == 0 for run, _ in ends), ends
+    for _, output in ends:
+        assert "Traceback" not in output
+    assert await run_migrations(settings) == []
     await require_log(settings)
+
+
+async def test_a_run_that_is_overtaken_says_so_and_nothing_else(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def overtake(_: Settings) -> None:
+        async with asyncio.timeout(20):
+            other = AIOKafkaProducer(
+                bootstrap_servers=settings.kafka_servers,
+                transactional_id=f"{settings.namespace}-migrate",
+            )
+            await other.start()
+            await other.stop()
+
+    monkeypatch.setattr("cli.migrate.read_kafka_log", overtake)
+    said = ""
+    try:
+        await asyncio.to_thread(migrate, settings)
+    except StartupError as error:
+        said = str(error)  # and not the error, which would keep the producer's futures alive
+    assert said.startswith("Another `track migrate` began meanwhile")
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_a_log_without_clickhouse_is_noted_there(settings: Settings) -> None:

@@ -24,6 +24,7 @@ from contracts.topics import Partitioner, Topics
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Partition, Pipeline
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position
+from runtime.header_names import allow_any_header_name
 from runtime.settings import Settings
 from tests.environments import environment_of
 
@@ -82,6 +83,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 async def read_topic(settings: Settings, topic: str) -> dict[int, list[Any]]:
     """Return the committed records of a topic, by partition, in order."""
+    allow_any_header_name()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka,
         isolation_level="read_committed",
