@@ -98,7 +98,7 @@ def demo(seed: int, users: int, events: int) -> None:
 
     It uses the running stack, or else starts one. Exit code 0 means that every number agrees.
     """
-    from cli.demo import run_demo
+    from cli.demo.run import run_demo
 
     if events < users:
         raise click.BadParameter("every user sends at least once", param_hint="--events")

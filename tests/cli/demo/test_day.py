@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from cli.demo_day import Day, Sending, Way, make_day
+from cli.demo.day import Day, Sending, Way, make_day
 from contracts.events import Event, parse_event
 from contracts.timestamps import parse_timestamp
 

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from cli.demo_questions import Comparison
-from cli.demo_report import summary_table
+from cli.demo.questions import Comparison
+from cli.demo.report import summary_table
 from cli.expected import Period
 
 DAYS = ("2026-11-24", "2026-11-25")

@@ -28,22 +28,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.addresses import Stack
-from cli.demo_day import Day, Way, make_day
-from cli.demo_questions import (
+from cli.demo.day import Day, Way, make_day
+from cli.demo.questions import (
     Comparison,
     QuestionError,
     compare,
     questions_for_all,
     questions_for_users,
 )
-from cli.demo_report import (
+from cli.demo.report import (
     answers_beside_expected,
     day_table,
     disagreements,
     summary_table,
 )
-from cli.demo_senders import CONNECTIONS, SendingError, send_day
-from cli.demo_stack import running_stack
+from cli.demo.senders import CONNECTIONS, SendingError, send_day
+from cli.demo.stack import running_stack
 from cli.expected import Expectation
 from cli.http_connection import HTTPConnection
 from cli.log_reader import LogReader

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from cli.demo_day import Sending, Way
+from cli.demo.day import Sending, Way
 from cli.http_connection import Answer, HTTPConnection
 
 CONNECTIONS = 64

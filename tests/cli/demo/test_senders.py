@@ -12,8 +12,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from confluent_kafka import Message, Producer
 
-from cli.demo_day import Day, Way, make_day
-from cli.demo_senders import SendingError, librdkafka_partition, send_by_http, send_by_kafka
+from cli.demo.day import Day, Way, make_day
+from cli.demo.senders import SendingError, librdkafka_partition, send_by_http, send_by_kafka
 from cli.log_reader import LogReader
 from deploy.local.machine import free_port
 from tests.cli.http_service import http_service
@@ -93,8 +93,8 @@ async def test_a_refusal_ends_the_sending_with_what_was_said(day: Day) -> None:
 async def test_a_service_that_is_away_is_given_up(
     day: Day, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.demo_senders._FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr("cli.demo_senders._LONGEST_PAUSE_S", 0.001)
+    monkeypatch.setattr("cli.demo.senders._FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("cli.demo.senders._LONGEST_PAUSE_S", 0.001)
     with pytest.raises(SendingError, match="took no event in 12 tries"):
         await send_by_http(f"http://127.0.0.1:{free_port()}", day.sendings, lambda _: None)
 

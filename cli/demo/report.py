@@ -13,8 +13,8 @@ from rich import box
 from rich.columns import Columns
 from rich.table import Table
 
-from cli.demo_day import Day, Way
-from cli.demo_questions import Comparison
+from cli.demo.day import Day, Way
+from cli.demo.questions import Comparison
 from cli.expected import Period
 
 _SAME, _DIFFERENT = "[green]✓[/]", "[bold red]✗[/]"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
-from cli.demo_day import Day, Way
+from cli.demo.day import Day, Way
 from cli.expected import Expectation, Period, Question
 from cli.http_connection import HTTPConnection
 
