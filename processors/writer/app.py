@@ -26,8 +26,9 @@ from contracts.tables import TABLE_OF_TOPIC
 from contracts.topics import Topics
 from processors.writer.blocks import Record
 from processors.writer.commits import Commits, now_s
-from processors.writer.owner import Owner, Rules
+from processors.writer.owner import Owner
 from processors.writer.pacing import BLOCK_BYTES, Turns
+from processors.writer.rules import Rules
 from processors.writer.standing import FaultError
 from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
