@@ -78,6 +78,19 @@ def position(partition: int | None, to: str, yes: bool) -> None:
 
 
 @track.command()
+def verify() -> None:
+    """Hold topics, tables and rollups against each other; exit code 0 only if all agree.
+
+    It changes nothing, and may be run while events come in.
+    """
+    from cli.addresses import with_stack
+    from cli.verify import verify as run_verify
+
+    with _refusals():
+        sys.exit(0 if run_verify(with_stack(_settings())) else 1)
+
+
+@track.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
 @click.option(
     "--users",

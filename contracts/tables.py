@@ -1,6 +1,8 @@
 """The tables that the writer fills: which topic goes where, and what is derived from which table.
 
-In: nothing. Out: names, and the statement that fills a rollup from the rows. Never: a connection.
+In: nothing. Out: names, and the statements that fill a rollup from the rows or count it again.
+Never: a connection.
+
 The definitions themselves stand in `deploy/clickhouse/*.sql`; a view's SELECT is asked of
 ClickHouse (`system.tables.as_select`), so that it is written once.
 """
@@ -13,10 +15,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A table filled by a materialized view; its rows say how far it has got (`last_offset`)."""
+    """A table filled by a materialized view; its rows say how far it has got (`last_offset`).
+
+    `key` are the columns that it adds up by, beside `kafka_partition`; `states` are those that it
+    adds up, each with the aggregate function that gives its number (with the combinator -If).
+    """
 
     name: str
     view: str
+    key: tuple[str, ...]
+    states: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +45,37 @@ EVENTS = BaseTable(
     "events",
     "events_refusals",
     (
-        Rollup("event_counts_15m", "event_counts_15m_view"),
-        Rollup("user_counts_15m", "user_counts_15m_view"),
+        Rollup(
+            "event_counts_15m",
+            "event_counts_15m_view",
+            ("bucket", "event"),
+            {"events": "sumIf", "users_state": "uniqCombined64MergeIf(14)"},
+        ),
+        Rollup(
+            "user_counts_15m",
+            "user_counts_15m_view",
+            ("user_id", "bucket", "event"),
+            {"events": "sumIf"},
+        ),
     ),
 )
 SESSIONS = BaseTable(
     "sessions",
     "sessions_refusals",
-    (Rollup("session_stats_15m", "session_stats_15m_view"),),
+    (
+        Rollup(
+            "session_stats_15m",
+            "session_stats_15m_view",
+            ("bucket",),
+            {
+                "sessions": "sumIf",
+                "duration_ms": "sumIf",
+                "shortest_ms": "minIf",
+                "longest_ms": "maxIf",
+                "users_state": "uniqCombined64MergeIf(14)",
+            },
+        ),
+    ),
 )
 REJECTED_EVENTS = BaseTable("rejected_events", "rejected_events_refusals", names_topic=True)
 
@@ -88,3 +119,43 @@ def fill_statement(database: str, base: BaseTable, rollup: Rollup, as_select: st
         f" AND kafka_offset BETWEEN {{first:UInt64}} AND {{last:UInt64}}) AS {base.name}"
     )
     return f"INSERT INTO {database}.{rollup.name} {as_select.replace(source, rows)}"
+
+
+def recount_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
+    """Return the SELECT of what differs between a rollup and its base table's rows.
+
+    Each row of the answer is a key, then what the rows give and what the rollup has, column by
+    column. The parameters `partition`, `since` (both sides must agree in the buckets from this
+    second on) and `least` and `limit` are left to be bound: with `least` the buckets before
+    `since` are compared instead, where the rollup may count rows that are gone, but not fewer.
+    """
+    columns = ", ".join((*rollup.key, *rollup.states))
+    counted = _number(rollup, next(iter(rollup.states)))
+    differs = " OR ".join("{} != {}".format(*_number(rollup, state)) for state in rollup.states)
+    numbers = ", ".join(
+        f"{side} AS {name}_{state}"
+        for state in rollup.states
+        for name, side in zip(("rows", "rollup"), _number(rollup, state), strict=True)
+    )
+    key = ", ".join(rollup.key)
+    return f"""
+SELECT {key}, {numbers}
+FROM (
+    SELECT {columns}, true AS of_rows FROM ({as_select})
+    WHERE kafka_partition = {{partition:UInt16}}
+    UNION ALL
+    SELECT {columns}, false AS of_rows FROM {database}.{rollup.name}
+    WHERE kafka_partition = {{partition:UInt16}}
+)
+WHERE (bucket >= toDateTime({{since:UInt32}}, 'UTC')) != {{least:Bool}}
+GROUP BY {key}
+HAVING if({{least:Bool}}, {counted[0]} > {counted[1]}, {differs})
+ORDER BY {key}
+LIMIT {{limit:UInt32}}
+"""  # noqa: S608 - names of ours
+
+
+def _number(rollup: Rollup, state: str) -> tuple[str, str]:
+    """Return the expressions of a number by the rows, and by the rollup."""
+    function = rollup.states[state]
+    return f"{function}({state}, of_rows)", f"{function}({state}, NOT of_rows)"
