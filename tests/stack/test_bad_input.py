@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
 
+from cli.verify import verify
 from contracts.topics import Partitioner, Topics
 from runtime.clickhouse import connect
 from runtime.settings import Settings
@@ -174,6 +175,7 @@ async def test_through_kafka_nothing_stops_and_nothing_is_lost(
     finally:
         await client.close()
     assert counted == [(len(accepted),)]
+    assert await asyncio.to_thread(verify, settings), "topics, tables and rollups do not agree"
     assert "ended" not in stack.output.read_text(), "a part of the stack was started again"
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from cli.addresses import Stack, publish_stack
 from cli.migrate import run_migrations
+from cli.verify import verify
 from deploy.local.machine import free_port
 from deploy.local.processes import started_at
 from runtime.failpoints import FAILPOINT
@@ -95,6 +96,7 @@ def test_a_kill_changes_no_number(
         start("writer")
         code = demo.wait(DEMO_WITHIN_S)
         assert code == 0, (tmp_path / "demo").read_text()
+        assert verify(served), "topics, tables and rollups do not agree"
 
 
 @contextmanager
