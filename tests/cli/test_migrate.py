@@ -188,6 +188,7 @@ async def test_a_run_that_is_overtaken_says_so_and_nothing_else(
     except StartupError as error:
         said = str(error)  # and not the error, which would keep the producer's futures alive
     assert said.startswith("Another `track migrate` began meanwhile")
+    await asyncio.sleep(0.2)  # until the other thread has let go of them too
     gc.collect()
     assert "never retrieved" not in caplog.text
 
