@@ -12,27 +12,31 @@ must agree wholly; what began before may count rows that are gone, but never few
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from cli.table_settings import retention
 from contracts.tables import (
     REJECTED_EVENTS,
+    SELECT_VIEW,
     TABLE_OF_TOPIC,
     BaseTable,
     Rollup,
     recount_statement,
 )
+from contracts.timestamps import DAY_MS
 from contracts.topics import Topics
-from processors.writer.ranges import decode_intent
-from processors.writer.standing import is_expired
+from processors.writer.commits import now_ms
+from processors.writer.rules import group_of
+from processors.writer.standing import FaultError, is_expired
+from processors.writer.standings import read_commits
 from runtime.clickhouse import AsyncClient, ClickHouseError, connect
-from runtime.kafka import open_admin, open_consumer
+from runtime.kafka import open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 
@@ -40,8 +44,6 @@ _CHUNK_RECORDS = 50_000
 _SHOWN = 5
 # What the writer is inserting is in the base table a moment before it is in the rollups.
 _LOOKS, _BETWEEN_LOOKS_S = 6, 0.5
-_DAY_S = 86_400
-_SHORTEST_MONTH_DAYS = 28
 
 _SELECT_OFFSETS = """
 SELECT kafka_offset FROM {table:Identifier}
@@ -49,9 +51,6 @@ WHERE kafka_partition = {partition:UInt16}
   AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}
 """
 _OF_TOPIC = "  AND kafka_topic = {topic:String}\n"
-_SELECT_VIEW = """
-SELECT as_select FROM system.tables WHERE database = currentDatabase() AND name = {view:String}
-"""
 _LAST_OFFSET = 2**64 - 1
 
 
@@ -84,6 +83,8 @@ async def _verify(settings: Settings) -> bool:
         async for compared in compare(settings):
             click.echo(str(compared))
             agrees = agrees and not compared.differences
+    except FaultError as error:
+        raise StartupError(str(error)) from error
     except (KafkaError, ClickHouseError, TimeoutError) as error:
         raise StartupError(
             f"A server failed in the middle ({error or type(error).__name__}); run it again."
@@ -134,7 +135,7 @@ async def _compare_topic(
     client: AsyncClient, settings: Settings, topic: str, base: BaseTable
 ) -> Compared:
     count, differences = 0, []
-    days = _days_kept(settings)[base.name]
+    days = retention(settings)[base.name].days
     async with open_consumer(settings.kafka_servers) as consumer:
         for each in await _ranges(consumer, settings, topic):
             lacking: set[int] = set()
@@ -146,7 +147,7 @@ async def _compare_topic(
                 doubled |= {offset for offset, times in found.items() if times > 1}
                 foreign |= found.keys() - chunk.kept - chunk.expired
                 count += len(chunk.kept) + len(chunk.expired)
-            foreign |= await _ahead(client, consumer, settings, base, each)
+            foreign |= await _ahead(client, settings, base, each)
             differences += [
                 f"partition {each.where.partition}: {base.name} {what} {_listed(offsets)}"
                 for what, offsets in (
@@ -160,11 +161,7 @@ async def _compare_topic(
 
 
 async def _ahead(
-    client: AsyncClient,
-    consumer: AIOKafkaConsumer,
-    settings: Settings,
-    base: BaseTable,
-    each: _Range,
+    client: AsyncClient, settings: Settings, base: BaseTable, each: _Range
 ) -> set[int]:
     """Return the offsets in the table that were never announced.
 
@@ -174,30 +171,32 @@ async def _ahead(
     found = await _offsets(client, base, each.where, each.announced + 1, _LAST_OFFSET)
     if not found:
         return set()
-    now = (await _ranges(consumer, settings, each.where.topic))[each.where.partition]
-    return {offset for offset in found if offset > now.announced}
+    _, announced = (await _commits(settings, [each.where]))[each.where]
+    return {offset for offset in found if offset > announced}
 
 
 async def _ranges(consumer: AIOKafkaConsumer, settings: Settings, topic: str) -> list[_Range]:
     places = [TopicPartition(topic, number) for number in range(settings.partitions)]
-    async with open_admin(settings.kafka_servers) as admin:
-        offsets = await admin.list_consumer_group_offsets(
-            f"{settings.namespace}.writer", partitions=places
-        )
+    commits = await _commits(settings, places)
     firsts = await consumer.beginning_offsets(places)
-    ranges = []
-    for where in places:
-        committed, metadata = offsets.get(where, (0, ""))
-        committed = max(0, committed)
-        intent = decode_intent(metadata)
-        announced = committed - 1 if intent is None else intent.end
-        ranges.append(_Range(where, firsts[where], committed, announced))
-    return ranges
+    return [_Range(where, firsts[where], *commits[where]) for where in places]
+
+
+async def _commits(
+    settings: Settings, places: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Return the writer's next offset of each partition, and the last that it has announced."""
+    group = group_of(settings.namespace)
+    commits = await read_commits(settings.kafka_servers, group, places)
+    return {
+        where: (offset or 0, (offset or 0) - 1 if intent is None else intent.end)
+        for where, (offset, intent) in commits.items()
+    }
 
 
 async def _chunks(consumer: AIOKafkaConsumer, each: _Range, days: int) -> AsyncIterator[_Chunk]:
     """Read a range and give it in pieces; their ends touch, whatever offsets have no record."""
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     consumer.assign([each.where])
     consumer.seek(each.where, each.first)
     first = position = each.first
@@ -206,7 +205,7 @@ async def _chunks(consumer: AIOKafkaConsumer, each: _Range, days: int) -> AsyncI
     while position < each.committed:
         for record in (await consumer.getmany(each.where, timeout_ms=200)).get(each.where, ()):
             if record.offset < each.committed:
-                gone = is_expired(record.value or b"", days, now_ms)
+                gone = is_expired(record.value or b"", days, now)
                 (expired if gone else kept).add(record.offset)
         position = await consumer.position(each.where)
         if len(kept) + len(expired) >= _CHUNK_RECORDS or position >= each.committed:
@@ -251,15 +250,16 @@ def _listed(offsets: Iterable[int]) -> str:
 async def _compare_rollup(
     client: AsyncClient, settings: Settings, base: BaseTable, rollup: Rollup
 ) -> Compared:
-    view = (await client.query(_SELECT_VIEW, parameters={"view": rollup.view})).first_row[0]
-    statement = recount_statement(settings.namespace, base, rollup, view)
-    rows_days, rollup_days = (_days_kept(settings)[name] for name in (base.name, rollup.name))
+    view = (await client.query(SELECT_VIEW, parameters={"view": rollup.view})).first_row[0]
+    statement = recount_statement(settings.namespace, rollup, view)
+    rows_days, rollup_days = (retention(settings)[each.name].days for each in (base, rollup))
     since = _whole_since(rows_days, rollup_days)
+    # What a rollup forgets before the table does cannot be held against it.
+    forgets_first = rollup_days > 0 and (rows_days == 0 or rollup_days < rows_days)
     differences = []
     for partition in range(settings.partitions):
         for least in (False, True):
-            # What the rollup forgets before the table does cannot be held against it.
-            if least and 0 < rollup_days < (rows_days or rollup_days + 1):
+            if least and forgets_first:
                 continue
             parameters = {"partition": partition, "since": since, "least": least, "limit": _SHOWN}
             found = await _lasting(client, statement, parameters)
@@ -289,21 +289,9 @@ def _sentence(rollup: Rollup, row: tuple[object, ...]) -> str:
 
 
 def _whole_since(*days: int) -> int:
-    """Return the second from which on nothing has expired, in whole quarters of an hour."""
+    """Return the second from which on nothing has expired, with an hour to spare."""
     finite = [each for each in days if each]
     if not finite:
         return 0
     # An event is never later than its receipt, from which its row is kept.
-    return max(0, int(time.time()) - min(finite) * _DAY_S + 3600)
-
-
-def _days_kept(settings: Settings) -> dict[str, int]:
-    """Return for how many days each table keeps rows at least; 0 = for ever."""
-    return {
-        "events": settings.events_days,
-        "sessions": settings.sessions_days,
-        "rejected_events": settings.rejected_days,
-        "event_counts_15m": settings.counts_days,
-        "user_counts_15m": settings.user_counts_months * _SHORTEST_MONTH_DAYS,
-        "session_stats_15m": settings.sessions_days,
-    }
+    return max(0, (now_ms() - min(finite) * DAY_MS) // 1000 + 3600)

@@ -102,6 +102,12 @@ def deduplication_window(partitions: int, inserts_per_second: int) -> int:
     return PARTS_PER_INSERT * partitions * inserts_per_second * TOKEN_MEMORY_SECONDS
 
 
+# A view's own SELECT, which the statements below are made from; `view` is left to be bound.
+SELECT_VIEW = """
+SELECT as_select FROM system.tables WHERE database = currentDatabase() AND name = {view:String}
+"""
+
+
 def fill_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
     """Return the INSERT that fills a rollup from a range of its base table's rows.
 
@@ -121,13 +127,14 @@ def fill_statement(database: str, base: BaseTable, rollup: Rollup, as_select: st
     return f"INSERT INTO {database}.{rollup.name} {as_select.replace(source, rows)}"
 
 
-def recount_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
+def recount_statement(database: str, rollup: Rollup, as_select: str) -> str:
     """Return the SELECT of what differs between a rollup and its base table's rows.
 
-    Each row of the answer is a key, then what the rows give and what the rollup has, column by
-    column. The parameters `partition`, `since` (both sides must agree in the buckets from this
-    second on) and `least` and `limit` are left to be bound: with `least` the buckets before
-    `since` are compared instead, where the rollup may count rows that are gone, but not fewer.
+    `as_select` is `system.tables.as_select` of the rollup's view. Each row of the answer is a key,
+    then what the rows give and what the rollup has, column by column. The parameters `partition`,
+    `since` (both sides must agree in the buckets from this second on), `least` and `limit` are left
+    to be bound: with `least` the buckets before `since` are compared instead, where the rollup may
+    count rows that are gone, but not fewer.
     """
     columns = ", ".join((*rollup.key, *rollup.states))
     counted = _number(rollup, next(iter(rollup.states)))

@@ -28,7 +28,7 @@ from processors.writer.blocks import Record
 from processors.writer.commits import Commits, now_s
 from processors.writer.owner import Owner
 from processors.writer.pacing import BLOCK_BYTES, Turns
-from processors.writer.rules import Rules
+from processors.writer.rules import Rules, group_of
 from processors.writer.standing import FaultError
 from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
@@ -108,7 +108,7 @@ class Writer:
             )
             for field, base in TABLE_OF_TOPIC.items()
         }
-        self._group = f"{settings.namespace}.writer"
+        self._group = group_of(settings.namespace)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_servers,
             group_id=self._group,

@@ -10,16 +10,16 @@ A token alone proves nothing: ClickHouse may know it and have lost the rows
 from __future__ import annotations
 
 import logging
-import time
 
 from aiokafka import TopicPartition
 
 from contracts.tables import Rollup
 from processors.writer.blocks import Block
+from processors.writer.commits import now_ms
 from processors.writer.delivery import Delivery
 from processors.writer.ranges import Intent, token_of
 from processors.writer.rules import Rules
-from processors.writer.standing import Standing, behind, is_expired, missing_in_rollup
+from processors.writer.standing import FaultError, Standing, behind, is_expired, missing_in_rollup
 from processors.writer.storage import Storage
 from runtime.failpoints import failpoint
 
@@ -90,8 +90,8 @@ class Checks:
         count = await self._count_rows(block)
         if count == len(expected.lines):
             return
-        days, now_ms = self._rules.kept_days, time.time_ns() // 1_000_000
-        kept = sum(not is_expired(line, days, now_ms) for line in expected.lines)
+        days, now = self._rules.kept_days, now_ms()
+        kept = sum(not is_expired(line, days, now) for line in expected.lines)
         if not kept <= count <= len(expected.lines):
             raise self._behind(
                 f"has {count} rows of offsets {block.first} to {block.last}, which hold "
@@ -139,5 +139,5 @@ class Checks:
         )
         return count
 
-    def _behind(self, what: str) -> Exception:
+    def _behind(self, what: str) -> FaultError:
         return behind(str(self._delivery), self._rules.base.name, what)

@@ -26,6 +26,11 @@ def now_s() -> float:
     return time.clock_gettime(_CLOCK)
 
 
+def now_ms() -> int:
+    """Return the milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 class Commits:
     """The commits of one generation: what gathers while one is under way goes out as the next."""
 

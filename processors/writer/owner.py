@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 
 from aiokafka import TopicPartition
@@ -20,7 +19,7 @@ from aiokafka import TopicPartition
 from contracts.tables import REJECTED_EVENTS
 from processors.writer.blocks import Block, Buffer, Record, prefix_of
 from processors.writer.checks import Checks
-from processors.writer.commits import Commits, now_s
+from processors.writer.commits import Commits, now_ms, now_s
 from processors.writer.delivery import Delivery, GivenUpError
 from processors.writer.failures import Failure, failure_of
 from processors.writer.pacing import (
@@ -181,7 +180,7 @@ class Owner:
         if self.begins_at > last:
             return
         for line in (await self._read_range(self.begins_at, last)).lines:
-            if not is_expired(line, self._rules.kept_days, _now_ms()):
+            if not is_expired(line, self._rules.kept_days, now_ms()):
                 raise behind(
                     str(self),
                     self._rules.base.name,
@@ -193,7 +192,7 @@ class Owner:
         """Insert the range of an intent again: whether it was inserted is not known."""
         block = await self._read_range(self._delivery.next, intent.end)
         failpoint("before_redo")
-        if _now_ms() - intent.since < TOKEN_TRUST_MS or not await self._checks.is_in_base(block):
+        if now_ms() - intent.since < TOKEN_TRUST_MS or not await self._checks.is_in_base(block):
             await self._write(block, since=intent.since, redo=True)
         else:
             await self._checks.require_whole(block, block, intent)
@@ -261,7 +260,7 @@ class Owner:
 
     async def _write(self, block: Block, *, since: int | None = None, redo: bool = False) -> None:
         """Bring a block into the base table under the token of its range."""
-        intent = Intent(end=block.last, since=since or _now_ms())
+        intent = Intent(end=block.last, since=since or now_ms())
         token = self._token(block)
         rows = block
         try:
@@ -340,7 +339,3 @@ class Owner:
                 raise
             return str(error).partition(" (for url")[0]
         return None
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""What holds for every partition of a topic: its table, retention, pace.
+"""What holds for every partition of a topic: its table, retention, pace; the group.
 
 In: settings, at the start. Out: the same for every owner. Never: a change while the process runs.
 """
@@ -8,6 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contracts.tables import BaseTable
+
+
+def group_of(namespace: str) -> str:
+    """Return the consumer group of a pipeline's writers."""
+    return f"{namespace}.writer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from contracts.timestamps import DAY_MS
 from processors.writer.ranges import Intent
 
-DAY_MS = 86_400_000
 _REPAIR = "Run `track repair`, which fills the tables from the topics."
 
 

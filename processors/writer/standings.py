@@ -45,17 +45,16 @@ async def read_standings(
         ClickHouseError: ClickHouse refuses for a reason that waiting does not change.
     """
     heights = await _read_heights(storage, partitions, tables, log_of_kafka)
-    async with open_admin(servers) as admin:
-        committed = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    committed = await read_commits(servers, group, partitions)
     starts = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     standings = {}
     for where in partitions:
-        offset, metadata = committed.get(where, (_NO_OFFSET, ""))
+        offset, intent = committed[where]
         rows, refused, rollups = heights[where]
         standing = Standing(
-            committed=None if offset == _NO_OFFSET else offset,
-            intent=_intent_of(where, metadata),
+            committed=offset,
+            intent=intent,
             log_start=starts[where],
             log_end=ends[where],
             rows=rows,
@@ -65,6 +64,24 @@ async def read_standings(
         require_possible(f"{where.topic}/{where.partition}", standing)
         standings[where] = standing
     return standings
+
+
+async def read_commits(
+    servers: str, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int | None, Intent | None]]:
+    """Return each partition's committed offset, if there is one, and the intent beside it.
+
+    Raises:
+        FaultError: another program commits for the group.
+        KafkaError: Kafka refuses to tell.
+    """
+    async with open_admin(servers) as admin:
+        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    commits = {}
+    for where in partitions:
+        offset, metadata = found.get(where, (_NO_OFFSET, ""))
+        commits[where] = (None if offset == _NO_OFFSET else offset, _intent_of(where, metadata))
+    return commits
 
 
 Heights = tuple[int | None, int | None, dict[str, int | None]]

@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from contracts.tables import REJECTED_EVENTS, BaseTable, Rollup, fill_statement
+from contracts.tables import (
+    REJECTED_EVENTS,
+    SELECT_VIEW,
+    BaseTable,
+    Rollup,
+    fill_statement,
+)
 from processors.writer.connections import Gate, open_pool
 from runtime.clickhouse import Client, connect_sync
 from runtime.settings import Settings
@@ -52,9 +58,6 @@ LINES: Mapping[str, str | int] = {
 }
 
 _SELECT_LOG = "SELECT id FROM log"
-_SELECT_VIEW = """
-SELECT as_select FROM system.tables WHERE database = currentDatabase() AND name = {view:String}
-"""
 _SELECT_HEIGHTS = """
 SELECT kafka_partition, max({column:Identifier}) FROM {table:Identifier}
 WHERE kafka_partition IN {partitions:Array(UInt16)} GROUP BY kafka_partition
@@ -129,7 +132,7 @@ class Storage:
         Raises:
             NotSentError, SentOnceError, ClickHouseError: as in `insert`.
         """
-        view = await self.ask(_SELECT_VIEW, {"view": rollup.view})
+        view = await self.ask(SELECT_VIEW, {"view": rollup.view})
         statement = fill_statement(self._settings.namespace, base, rollup, view[0][0])
         settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
         where = {"partition": partition, "first": first, "last": last}

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from contracts.timestamps import DAY_MS
 from processors.writer.ranges import Intent, decode_intent, encode_intent, token_of
 from processors.writer.standing import (
-    DAY_MS,
     FaultError,
     Standing,
     doubtful_from,
