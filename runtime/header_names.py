@@ -1,18 +1,20 @@
 """Header names that are not UTF-8: Kafka takes them, and aiokafka's reader fails on them for ever.
 
 In: the bytes of a fetch. Out: its records; in such a name each wrong byte is read as U+FFFD, which
-is what Java's clients do. Never: a record left out, a batch parsed twice that needs it once.
+is what Java's clients do. Never: a record left out or given twice; work for a fetch without one.
 
-aiokafka has no seam here: `allow_any_header_name` puts `Batches` in the place of the class that its
-fetcher cuts a fetch with. Without it one record of an outside producer would stop its partition.
+aiokafka has no seam here: `allow_any_header_name` puts two classes in the place of those that its
+fetcher reads a fetch with. Without them one record of an outside producer would stop its partition.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import aiokafka.consumer.fetcher
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -23,55 +25,59 @@ _LENGTH_AT, _REST_AT = 8, 12
 
 def allow_any_header_name() -> None:
     """Make this process's consumers read records whatever their headers are called."""
-    aiokafka.consumer.fetcher.MemoryRecords = Batches
+    aiokafka.consumer.fetcher.MemoryRecords = Fetched
+    aiokafka.consumer.fetcher.PartitionRecords = Records
 
 
-class Batches:
-    """The batches of a fetch of one partition."""
+class Fetched:
+    """The batches of a fetch of one partition as aiokafka cuts them, and its bytes."""
 
     def __init__(self, fetched: bytes) -> None:
-        self._rest = memoryview(fetched)
-        self._batches = MemoryRecords(fetched)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the class in whose place this is has besides."""
-        return getattr(self._batches, name)
-
-    def next_batch(self) -> _Batch:
-        """Return the next batch."""
-        size = _REST_AT + int.from_bytes(self._rest[_LENGTH_AT:_REST_AT], "big")
-        whole, self._rest = self._rest[:size], self._rest[size:]
-        return _Batch(self._batches.next_batch(), whole)
+        self.bytes = fetched
+        batches = MemoryRecords(fetched)
+        self.size_in_bytes = batches.size_in_bytes
+        self.has_next = batches.has_next
+        self.next_batch = batches.next_batch
 
 
-class _Batch:
-    """A batch as aiokafka's own reader has it, until that fails."""
+class Records(PartitionRecords):  # type: ignore[misc]  # the library has no types
+    """The records of a fetch of one partition; where aiokafka's reader fails, ours goes on."""
 
-    def __init__(self, batch: Any, whole: memoryview) -> None:
-        self._batch = batch
-        self._whole = whole
+    _records: Any
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batch, name)
-
-    def __next__(self) -> Any:
-        return next(self._batch)
-
-    def __iter__(self) -> Iterator[Any]:
+    def _unpack_records(self) -> Iterator[Any]:
         try:
-            return iter(list(self._batch))
+            yield from super()._unpack_records()
         except UnicodeDecodeError:
-            return iter(_read_leniently(self._whole))
+            # Not from the beginning: what is known of aborted transactions is that of this place.
+            self._records = _LenientBatches(self._records.bytes, self.next_fetch_offset)
+            yield from super()._unpack_records()
 
 
-def _read_leniently(whole: memoryview) -> list[Any]:
-    batch = _DefaultRecordBatchPy(whole)
-    batch._maybe_uncompress()
-    batch._buffer = _Lenient(batch._buffer)
-    return list(batch)
+class _LenientBatches:
+    """The batches of a fetch from the one that holds an offset on."""
+
+    def __init__(self, fetched: bytes, offset: int) -> None:
+        self._batches = deque(each for each in _cut(fetched) if each.next_offset > offset)
+
+    def has_next(self) -> bool:
+        return bool(self._batches)
+
+    def next_batch(self) -> _LenientBatch:
+        return self._batches.popleft()
 
 
-class _Lenient(bytearray):
+class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # the library has no types
+    """A batch whose text is read in any case."""
+
+    _buffer: Any
+
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer = _LenientBytes(self._buffer)
+
+
+class _LenientBytes(bytearray):
     """Bytes whose slices are text in any case."""
 
     def __getitem__(self, key: Any) -> Any:
@@ -80,3 +86,14 @@ class _Lenient(bytearray):
 
     def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
         return super().decode(encoding, "replace")
+
+
+def _cut(fetched: bytes) -> Iterator[_LenientBatch]:
+    """Give the whole batches of a fetch; its last one may have been cut off by the broker."""
+    rest = memoryview(fetched)
+    while len(rest) >= _REST_AT:
+        size = _REST_AT + int.from_bytes(rest[_LENGTH_AT:_REST_AT], "big")
+        if size > len(rest):
+            return
+        yield _LenientBatch(rest[:size])
+        rest = rest[size:]
