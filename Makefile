@@ -7,10 +7,10 @@ DEV_STAMP := .venv/set-up-dev
 SOURCES := contracts runtime ingest processors query cli deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format bench clean
+.PHONY: help run demo test test-containers check format bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  Settings come from the environment (TRACK_PORT, TRACK_HOME …); README.md lists them."
 
 run: $(RUN_STAMP) ## Start everything here; Ctrl-C stops it
@@ -22,6 +22,10 @@ demo: $(RUN_STAMP) ## Send a realistic day through the stack and check every num
 test: $(DEV_STAMP) ## Run every test against real servers (ARGS="tests/cli -k up" for a part)
 	@.venv/bin/python -m deploy.local.downloads
 	@exec .venv/bin/python -m pytest -n 2 --dist loadfile -rs $(ARGS)
+
+test-containers: $(DEV_STAMP) ## Run the tests against containers, and the Compose file for real
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m tests.containers
 
 check: $(DEV_STAMP) ## Check format, lint, types and import rules
 	@.venv/bin/ruff format --check $(SOURCES)

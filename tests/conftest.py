@@ -11,7 +11,6 @@ import dataclasses
 import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,10 +23,15 @@ import pytest
 from deploy.local.clickhouse import start_clickhouse
 from deploy.local.kafka import start_kafka
 from runtime.settings import Settings
+from tests.containers.servers import (
+    CLICKHOUSE_IMAGE,
+    KAFKA_IMAGE,
+    clickhouse_in_container,
+    has_image,
+    kafka_in_container,
+)
 from tests.running_stack import RunningStack, running_stack
 
-KAFKA_IMAGE = "apache/kafka:4.1.0"
-CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.7"
 _PARTITIONS = 4
 _SHARED = "servers"
 _taken: list[str] = []
@@ -121,14 +125,9 @@ def _kafka(folder: Path, ends: ExitStack) -> str:
     if named := os.environ.get("TRACK_KAFKA"):
         _taken.append(f"Kafka: {named}, named by TRACK_KAFKA")
         return named
-    if _docker_has(KAFKA_IMAGE):
-        from testcontainers.kafka import KafkaContainer
-
-        container = KafkaContainer(KAFKA_IMAGE).with_kraft()
-        container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
-        ends.enter_context(container)
+    if has_image(KAFKA_IMAGE):
         _taken.append(f"Kafka: {KAFKA_IMAGE}, by testcontainers")
-        return str(container.get_bootstrap_server())
+        return kafka_in_container(ends)
     kafka = start_kafka(folder / "kafka")
     ends.callback(kafka.stop)
     _taken.append(f"Kafka: local, {kafka.address}")
@@ -139,27 +138,10 @@ def _clickhouse(folder: Path, ends: ExitStack) -> str:
     if named := os.environ.get("TRACK_CLICKHOUSE"):
         _taken.append("ClickHouse: named by TRACK_CLICKHOUSE")
         return named
-    if _docker_has(CLICKHOUSE_IMAGE):
-        from testcontainers.clickhouse import ClickHouseContainer
-
-        container = ClickHouseContainer(CLICKHOUSE_IMAGE, username="track", password="track")
-        ends.enter_context(container)
+    if has_image(CLICKHOUSE_IMAGE):
         _taken.append(f"ClickHouse: {CLICKHOUSE_IMAGE}, by testcontainers")
-        host, port = container.get_container_host_ip(), container.get_exposed_port(8123)
-        return f"http://track:track@{host}:{port}"
+        return clickhouse_in_container(ends)
     clickhouse = start_clickhouse(folder / "clickhouse")
     ends.callback(clickhouse.stop)
     _taken.append(f"ClickHouse: local, HTTP port {clickhouse.ports.http}")
     return clickhouse.address
-
-
-def _docker_has(image: str) -> bool:
-    """Whether a Docker engine answers and has the image already."""
-    if shutil.which("docker") is None:
-        return False
-    command = ["docker", "image", "inspect", image]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=10, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0

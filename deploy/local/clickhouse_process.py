@@ -18,16 +18,22 @@ _WAIT = (
 _QUERY = f"SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; {_WAIT}"
 
 
-def main(library: str, config: str, data: str, http_port: str, native_port: str) -> int:
-    """Serve until the waiting query is killed; return the library's exit code."""
+def main(
+    library: str, config: str, data: str, ports: tuple[str, str], host: str = "127.0.0.1"
+) -> int:
+    """Serve until the waiting query is killed; return the library's exit code.
+
+    `ports` are those of HTTP and of the native protocol.
+    """
     arguments = [
         "clickhouse", "--config-file", config, "--log-level", "warning", "--path", data,
-        "--listen_host", "127.0.0.1",
-        "--http_port", http_port, "--tcp_port", native_port, "--multiquery", "--query", _QUERY,
+        "--listen_host", host,
+        "--http_port", ports[0], "--tcp_port", ports[1], "--multiquery", "--query", _QUERY,
     ]  # fmt: skip
     vector = (ctypes.c_char_p * len(arguments))(*[text.encode() for text in arguments])
     return int(ctypes.CDLL(library).chdb_query_cmdline(len(arguments), vector))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    _library, _config, _data, _http, _native = sys.argv[1:]
+    sys.exit(main(_library, _config, _data, (_http, _native)))

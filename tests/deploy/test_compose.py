@@ -19,7 +19,7 @@ import yaml
 from cli.main import track
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
-from tests.conftest import CLICKHOUSE_IMAGE, KAFKA_IMAGE
+from tests.containers.servers import CLICKHOUSE_IMAGE, KAFKA_IMAGE
 from tests.npm.packages import compose_schema
 
 TREE = Path(__file__).parents[2]

@@ -1,0 +1,171 @@
+"""The Compose file, brought up once: an event goes all the way through the TLS proxy.
+
+In: the images, which are there, and the command of Compose in TRACK_TEST_COMPOSE. Never: an
+installation of somebody's; the run has a name, ports, secrets and volumes of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import secrets
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from ssl import create_default_context
+from typing import Any
+
+import pytest
+import yaml
+from aiokafka import AIOKafkaProducer
+
+from deploy.local.machine import free_port
+
+_TREE = Path(__file__).parents[2]
+_UP_WITHIN_S = 400
+_COUNTED_WITHIN_S = 60
+_SERVICES = ("ingest", "sessionizer", "writer", "query")
+_PORTS = ("TLS_PORT", "KAFKA_PORT", "CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT")
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One that runs: how Compose is called, and where its proxy and its authority are found."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    authority: Path
+
+    @property
+    def url(self) -> str:
+        """The one base URL."""
+        return f"https://localhost:{self.environment['TLS_PORT']}"
+
+    def compose(self, *arguments: str, within_s: float = 120) -> str:
+        """Run a command of Compose; return what it prints."""
+        done = subprocess.run(
+            [*self.command, *arguments], env=self.environment, capture_output=True, text=True,
+            timeout=within_s, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
+        return done.stdout
+
+    def request(self, path: str, body: bytes | None = None) -> Any:
+        """Return the answer to a request through the proxy, its certificate checked."""
+        context = create_default_context(cafile=str(self.authority))
+        with urllib.request.urlopen(f"{self.url}{path}", body, 10, context=context) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    folder = tmp_path_factory.mktemp("compose")
+    ignore = shutil.ignore_patterns("secrets", "certificates", "__pycache__")
+    shutil.copytree(_TREE / "deploy", folder / "deploy", ignore=ignore)
+    subprocess.run(["sh", str(folder / "deploy/compose/make-secrets")], check=True)
+    name = f"track-test-{secrets.token_hex(4)}"
+    program = os.environ["TRACK_TEST_COMPOSE"].split()
+    file = folder / "deploy" / "compose.yaml"
+    (folder / "limits.yaml").write_text(yaml.safe_dump(_within_limits(file)))
+    running = Installation(
+        (*program, "-p", name, "-f", str(file), "-f", str(folder / "limits.yaml")),
+        {**os.environ, **{each: str(free_port()) for each in _PORTS}},
+        folder / "root.crt",
+    )
+    try:
+        running.compose("up", "--detach", "--wait", "--no-build", within_s=_UP_WITHIN_S)
+        root = "proxy:/data/caddy/pki/authorities/local/root.crt"
+        running.compose("cp", root, str(running.authority))
+        yield running
+    finally:
+        running.compose("down", "--volumes", "--timeout", "5")
+
+
+def test_every_example_has_its_answer_through_the_proxy(installation: Installation) -> None:
+    done = subprocess.run(
+        [str(_TREE / "examples.sh"), installation.url],
+        env={**installation.environment, "CURL_CA_BUNDLE": str(installation.authority)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_an_event_is_counted_after_each_service_was_killed(installation: Installation) -> None:
+    for number, service in enumerate(_SERVICES, start=1):
+        kill = "import os; os.kill(-1, 9)"
+        # The killed service takes the command that killed it along, or not.
+        command = [*installation.command, "exec", "-T", service, "python", "-c", kill]
+        subprocess.run(
+            command, env=installation.environment, capture_output=True, timeout=60, check=False
+        )
+        _send(installation, f"killed-{number}")
+        _wait_for(installation, "killed", number)
+
+
+def test_a_producer_on_the_host_reaches_kafka(installation: Installation) -> None:
+    asyncio.run(_produce(installation.environment["KAFKA_PORT"]))
+    _wait_for(installation, "produced", 1)
+
+
+def test_topics_and_tables_agree(installation: Installation) -> None:
+    installation.compose("run", "--rm", "--no-deps", "migrate", "verify")
+
+
+def _within_limits(file: Path) -> dict[str, Any]:
+    """Return what to change so that no service asks for more open files than may be had here."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    changed = {
+        name: {"ulimits": {"nofile": most}}
+        for name, service in yaml.safe_load(file.read_text())["services"].items()
+        if service.get("ulimits", {}).get("nofile", 0) > most
+    }
+    if changed:
+        print(f"{', '.join(changed)}: only {most} open files may be had here")
+    return {"services": changed}
+
+
+async def _produce(port: str) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{port}") as producer:
+        value = b'{"event":"produced","user_id":"compose","timestamp":"2024-05-01T10:00:00Z"}'
+        await producer.send_and_wait("track.events", value, key=b"compose")
+
+
+def _send(installation: Installation, event_id: str) -> None:
+    """Send an event until it is taken, as a client does."""
+    event = {
+        "event": "killed",
+        "user_id": "compose",
+        "timestamp": "2024-05-01T10:00:00Z",
+        "event_id": event_id,
+    }
+    deadline = time.monotonic() + _COUNTED_WITHIN_S
+    while True:
+        try:
+            installation.request("/track", json.dumps(event).encode())
+            return
+        except OSError:  # a refusal of the proxy's is one, too
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def _wait_for(installation: Installation, name: str, expected: int) -> None:
+    question = "/metrics?start_date=2024-05-01&end_date=2024-05-01&user_id=compose"
+    deadline = time.monotonic() + _COUNTED_WITHIN_S
+    counted = 0
+    while counted != expected:
+        assert counted < expected
+        assert time.monotonic() < deadline, f"{name}: {counted} of {expected}"
+        time.sleep(0.5)
+        try:
+            periods = installation.request(question)["data"]
+        except OSError:
+            continue
+        counted = periods[0].get(name, 0) if periods else 0
