@@ -35,20 +35,26 @@ Fill = Callable[[Path], None]
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """An image by name, the folder of its Dockerfile, and what is put beside that."""
+    """An image by name, the folder of its Dockerfile, what it has, and what is put beside that."""
 
     image: str
     folder: str
+    what: str
     fill: Fill = lambda context: None
 
 
 def stand_ins() -> tuple[StandIn, ...]:
     """Return the images of others that are needed, with their stand-ins."""
     return (
-        StandIn(KAFKA_IMAGE, "kafka", _fill_kafka),
-        StandIn(CLICKHOUSE_IMAGE, "clickhouse", _fill_clickhouse),
-        StandIn("python:3.13-slim-bookworm", "python"),
-        StandIn("caddy:2.10-alpine", "caddy"),
+        StandIn(KAFKA_IMAGE, "kafka", f"Kafka {downloads.KAFKA_VERSION}", _fill_kafka),
+        StandIn(
+            CLICKHOUSE_IMAGE,
+            "clickhouse",
+            f"ClickHouse {downloads.CLICKHOUSE_VERSION} as a library",
+            _fill_clickhouse,
+        ),
+        StandIn("python:3.13-slim-bookworm", "python", "Debian's Python 3.11"),
+        StandIn("caddy:2.10-alpine", "caddy", "Debian's Caddy 2.6"),
     )
 
 
@@ -80,7 +86,7 @@ class Images:
         wanted.fill(context)
         self._build(wanted.image, context, context / "Dockerfile")
         shutil.rmtree(context)
-        return f"{wanted.image}: could not be pulled; a stand-in was made here"
+        return f"{wanted.image}: could not be pulled; a stand-in was made here, {wanted.what}"
 
     def build_ours(self) -> None:
         """Build the project's own image, from what its builder would be given.
