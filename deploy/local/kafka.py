@@ -14,7 +14,6 @@ import struct
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,28 +23,35 @@ from deploy.local.processes import Program, Running, ServerError, start, wait_un
 
 START_SECONDS = 60
 _GRACE_S = 20
-# What a pipeline needs of a broker, beside its addresses and folders.
-_PROPERTIES = {
-    "auto.create.topics.enable": "false",
-    "default.replication.factor": "1",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "4",
-    "offsets.retention.minutes": "43200",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-    "transaction.max.timeout.ms": "60000",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "share.coordinator.state.topic.num.partitions": "1",
-    "group.initial.rebalance.delay.ms": "0",
-    "broker.session.timeout.ms": "4000",
-    "broker.heartbeat.interval.ms": "1000",
-    "group.min.session.timeout.ms": "3000",
-    "log.cleaner.dedupe.buffer.size": "33554432",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-}
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+log.dirs={data}
+auto.create.topics.enable=false
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+offsets.retention.minutes=43200
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+transaction.max.timeout.ms=60000
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
+group.min.session.timeout.ms=3000
+log.cleaner.dedupe.buffer.size=33554432
+num.network.threads=2
+num.io.threads=4
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +107,6 @@ def kafka_program(folder: Path, port: int, log: Path, jars: Path) -> Program:
         grace_s=_GRACE_S,
         dies_by=signal.SIGTERM,
     )
-
-
-def broker_properties(
-    address: str, *, listen: str = "", controller: str = "127.0.0.1:9093"
-) -> Mapping[str, str]:
-    """Return the settings of a broker that is its own controller, without its folders.
-
-    Args:
-        address: host and port by which clients reach it.
-        listen: host and port that it listens on, where they are others.
-        controller: host and port of the controller.
-    """
-    return {
-        "process.roles": "broker,controller",
-        "node.id": "1",
-        "listeners": f"PLAINTEXT://{listen or address},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{address}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "controller.quorum.voters": f"1@{controller}",
-        **_PROPERTIES,
-    }
 
 
 def answers_metadata(host: str, port: int, timeout_s: float = 2.0) -> bool:
@@ -187,10 +170,8 @@ def _prepare(folder: Path, port: int, class_path: str) -> None:
 
 
 def _write_properties(path: Path, port: int, data: Path) -> None:
-    controller = f"127.0.0.1:{free_port()}"
-    settings = broker_properties(f"127.0.0.1:{port}", controller=controller)
-    lines = [f"{name}={value}\n" for name, value in {**settings, "log.dirs": str(data)}.items()]
-    path.write_text("".join(lines))
+    text = _PROPERTIES.format(port=port, controller_port=free_port(), data=data)
+    path.write_text(text)
 
 
 def _format(folder: Path, class_path: str, data: Path) -> None:

@@ -10,13 +10,17 @@ import shutil
 import subprocess
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
-from deploy.local.kafka import answers_metadata, broker_properties
+import yaml
+
+from deploy.local.kafka import answers_metadata
 from deploy.local.machine import free_port
 
 KAFKA_IMAGE = "apache/kafka:4.1.0"
 CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.7"
-_READY_WITHIN_S = 90
+_COMPOSE = Path(__file__).parents[2] / "deploy" / "compose.yaml"
+_READY_WITHIN_S = 180
 
 
 def has_image(image: str) -> bool:
@@ -32,7 +36,7 @@ def has_image(image: str) -> bool:
 
 
 def kafka_in_container(ends: ExitStack) -> str:
-    """Start Kafka; return its bootstrap servers.
+    """Start Kafka, set as in the Compose file; return its bootstrap servers.
 
     Not by testcontainers' own `KafkaContainer`: that one needs the images of Confluent, whose
     scripts it calls.
@@ -41,16 +45,19 @@ def kafka_in_container(ends: ExitStack) -> str:
 
     container = DockerContainer(KAFKA_IMAGE)
     host, port = container.get_docker_client().host(), free_port()
-    address = f"{host}:{port}"
-    container.with_bind_ports(9092, port)
-    for name, value in broker_properties(address, listen="0.0.0.0:9092").items():
-        container.with_env(f"KAFKA_{name.upper().replace('.', '_')}", value)
+    container.with_bind_ports(9094, port)
+    compose = yaml.safe_load(_COMPOSE.read_text())
+    for name, value in compose["services"]["kafka"]["environment"].items():
+        container.with_env(name, value)
+    # The broker asks itself about transactions, and does not reach itself by the host's port.
+    advertised = f"SERVICES://localhost:9092,HOST://{host}:{port}"
+    container.with_env("KAFKA_ADVERTISED_LISTENERS", advertised)
     ends.enter_context(container)
     deadline = time.monotonic() + _READY_WITHIN_S
     while not answers_metadata(host, port):
-        assert time.monotonic() < deadline, f"Kafka's container does not answer at {address}"
+        assert time.monotonic() < deadline, f"Kafka's container does not answer at {host}:{port}"
         time.sleep(0.2)
-    return address
+    return f"{host}:{port}"
 
 
 def clickhouse_in_container(ends: ExitStack) -> str:

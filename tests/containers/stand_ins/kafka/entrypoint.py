@@ -21,6 +21,7 @@ with open(PROPERTIES, "w", encoding="utf-8") as file:
     file.writelines(f"{name}={value}\n" for name, value in settings.items())
 
 java = ["/opt/java/bin/java", *os.environ.get("KAFKA_HEAP_OPTS", "-Xmx768m").split()]
+java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 java += ["-cp", ":".join(sorted(glob.glob("/opt/kafka/*.jar")))]
 tool = [*java, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
 subprocess.run([*tool, "--cluster-id", CLUSTER_ID, "--config", PROPERTIES], check=True)
