@@ -27,7 +27,7 @@ class Stack:
         started: what tells that process from a later one of the same number.
         http: base URL of the HTTP services.
         kafka: bootstrap servers.
-        clickhouse: URL for the services, with user and password.
+        clickhouse: URL of the user who may do everything that commands do, with its password.
         analyst: URL for a person with questions; empty for a ClickHouse that is not ours.
         namespace: first word of its topics, name of its database.
         partitions: partitions of each topic.

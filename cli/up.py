@@ -33,13 +33,19 @@ from cli.supervisor import (
 )
 from deploy.local import downloads
 from deploy.local.clickhouse import (
+    ADMIN,
+    ANALYST,
+    CHECK,
+    QUERY,
+    WRITER,
     Ports,
-    analyst_url,
     clickhouse_program,
     keep_passwords,
-    service_url,
+    user_urls,
 )
+from deploy.local.clickhouse_process import NOT_CONFINED
 from deploy.local.kafka import kafka_program
+from deploy.local.landlock import landlock_version
 from deploy.local.machine import busy_ports, folder_problems, platform_problems
 from deploy.local.processes import Program, ServerError, clear_left_over, started_at
 from runtime.ready import READY_FILE
@@ -49,6 +55,9 @@ _MOST_LOCAL_PARTITIONS = 4
 _START_SECONDS = 90
 _STOPPING_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
+_CLICKHOUSE = "TRACK_CLICKHOUSE"
+# Which user of the local ClickHouse each service is.
+_USER_OF = {"migrate": ADMIN, "writer": WRITER, "sessionizer": CHECK, "serve": QUERY}
 # The command that stands beside the Python of the environment.
 TRACK = Path(sys.executable).with_name("track")
 
@@ -59,12 +68,17 @@ class AlreadyRunningError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be started, and under which addresses it will be found."""
+    """What is to be started, and under which addresses it will be found.
+
+    Attributes:
+        clickhouse: the URL that each service reaches ClickHouse by, its user and password included.
+    """
 
     settings: Settings
     home: Path
     track: Path
     environment: Mapping[str, str]
+    clickhouse: Mapping[str, str]
     servers: tuple[Program, ...]
     stack: Stack
 
@@ -130,7 +144,7 @@ def _run(plan: _Plan, requests: StopRequests, say: Say) -> int:
 def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
     """Get the servers' files and decide on programs, addresses and the services' environment."""
     servers: list[Program] = []
-    kafka, clickhouse, analyst = settings.kafka_servers, settings.clickhouse, ""
+    clickhouse, analyst = dict.fromkeys(_USER_OF, settings.clickhouse), ""
     partitions = settings.partitions
     if not settings.kafka:
         jars = downloads.kafka_jars(say)
@@ -145,27 +159,32 @@ def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
         servers.append(
             clickhouse_program(folder, ports, settings.namespace, log=log, library=library)
         )
-        passwords = keep_passwords(folder)
-        clickhouse = service_url(settings.clickhouse_port, passwords)
-        analyst = analyst_url(settings.clickhouse_port, passwords)
+        urls = user_urls(settings.clickhouse_port, keep_passwords(folder))
+        clickhouse = {service: urls[user] for service, user in _USER_OF.items()}
+        analyst = urls[ANALYST]
+        if not landlock_version():
+            say(f"[yellow]![/] {NOT_CONFINED}")
     stack = Stack(
         pid=os.getpid(),
         started=started_at(os.getpid()),
         http=f"http://{_reachable(settings.host)}:{settings.port}",
-        kafka=kafka,
-        clickhouse=clickhouse,
+        kafka=settings.kafka_servers,
+        clickhouse=clickhouse["migrate"],
         analyst=analyst,
         namespace=settings.namespace,
         partitions=partitions,
     )
-    environment = {
-        **os.environ,
+    decided = {
         "TRACK_HOME": str(home),
-        "TRACK_KAFKA": kafka,
-        "TRACK_CLICKHOUSE": clickhouse,
+        "TRACK_KAFKA": settings.kafka_servers,
         "TRACK_PARTITIONS": str(partitions),
     }
-    return _Plan(settings, home, track, environment, tuple(servers), stack)
+    # A variable and the one that names its file must not both be set.
+    replaced = {f"{name}_FILE" for name in (*decided, _CLICKHOUSE)}
+    foreign = {name: value for name, value in os.environ.items() if name not in replaced}
+    return _Plan(
+        settings, home, track, {**foreign, **decided}, clickhouse, tuple(servers), stack
+    )
 
 
 def local_partitions(kafka: Path, cores: int) -> int:
@@ -206,7 +225,11 @@ def _service(
     return Program(
         name=name,
         command=(str(plan.track), command),
-        environment={**plan.environment, READY_FILE: str(ready)},
+        environment={
+            **plan.environment,
+            _CLICKHOUSE: plan.clickhouse[command],
+            READY_FILE: str(ready),
+        },
         log=plan.home / "logs" / f"{name}.log",
         is_ready=is_ready or ready.exists,
         prepare=lambda: ready.unlink(missing_ok=True),

@@ -6,6 +6,7 @@ Never: the end of a stack that somebody else started.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def _start(log: Path) -> subprocess.Popen[bytes]:
     """Start it in a session of its own: Ctrl-C must reach the demo, which then ends it in order."""
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).with_name("track")), "up", "--ends-with-parent"]
-    with log.open("wb") as output:
+    # It quotes the analyst's password, as `track up` does on the screen.
+    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:  # noqa: PTH123
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )

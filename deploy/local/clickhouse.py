@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -24,20 +25,13 @@ from deploy.local.machine import free_port
 from deploy.local.processes import Program, Running, start, wait_until_ready
 
 START_SECONDS = 60
-SERVICE_USER = "track"
-ANALYST_USER = "analyst"
+# A user for each task; users.xml says what each may do.
+ADMIN, WRITER, QUERY, CHECK, ANALYST = USERS = ("track", "writer", "query", "check", "analyst")
+Passwords = Mapping[str, str]
 _GRACE_S = 15
 _HERE = Path(__file__).parent
 # The server's own session is the one that has no user's name.
 _STOP = "KILL QUERY WHERE user = '' ASYNC"
-
-
-@dataclass(frozen=True, slots=True)
-class Passwords:
-    """The passwords of the two users; made once per stack."""
-
-    service: str
-    analyst: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +44,16 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class ClickHouse:
-    """A started local ClickHouse."""
+    """A started local ClickHouse: its users' URLs by their names, the administrator's for short."""
 
-    address: str
-    analyst_address: str
+    urls: Mapping[str, str]
     ports: Ports
     running: Running
+
+    @property
+    def address(self) -> str:
+        """URL of the user who may do everything that we do."""
+        return self.urls[ADMIN]
 
     def stop(self) -> None:
         """End it in good order; its data stay."""
@@ -77,7 +75,7 @@ def start_clickhouse(
     Args:
         folder: where its data, log and notes go.
         ports: its ports; by default free ones.
-        namespace: the database that the users may use; empty gives the services all of them.
+        namespace: the database that the users may use; empty gives the administrator all of them.
         say: takes a line for people when something has to be fetched.
 
     Raises:
@@ -97,23 +95,14 @@ def start_clickhouse(
     except BaseException:
         running.kill()
         raise
-    passwords = keep_passwords(folder)
-    return ClickHouse(
-        address=service_url(ports.http, passwords),
-        analyst_address=analyst_url(ports.http, passwords),
-        ports=ports,
-        running=running,
-    )
+    return ClickHouse(user_urls(ports.http, keep_passwords(folder)), ports, running)
 
 
-def service_url(http_port: int, passwords: Passwords) -> str:
-    """Return the URL with which the services reach the local ClickHouse."""
-    return f"http://{SERVICE_USER}:{quote(passwords.service)}@127.0.0.1:{http_port}"
-
-
-def analyst_url(http_port: int, passwords: Passwords) -> str:
-    """Return the URL with which an analyst reads the local ClickHouse."""
-    return f"http://{ANALYST_USER}:{quote(passwords.analyst)}@127.0.0.1:{http_port}"
+def user_urls(http_port: int, passwords: Passwords) -> dict[str, str]:
+    """Return the URL with which each user reaches the local ClickHouse."""
+    return {
+        user: f"http://{user}:{quote(passwords[user])}@127.0.0.1:{http_port}" for user in USERS
+    }
 
 
 def clickhouse_program(
@@ -127,8 +116,10 @@ def clickhouse_program(
         command=(
             sys.executable, "-I", str(_HERE / "clickhouse_process.py"), str(library),
             str(folder / "config.xml"), str(folder / "data"), str(ports.http), str(ports.native),
+            str(log.parent.absolute()),
         ),
-        environment=dict(os.environ),
+        # Nothing of it concerns ClickHouse, and it can read its own environment.
+        environment={},
         log=log,
         folder=folder / "work",
         is_ready=lambda: _ask(ports.http, passwords, "SELECT 1") == b"1\n",
@@ -140,13 +131,19 @@ def clickhouse_program(
 
 
 def keep_passwords(folder: Path) -> Passwords:
-    """Return the passwords of the stack, made and kept (readable by its owner alone) if new."""
+    """Return the passwords of the users, made and kept (readable by their owner alone) if new.
+
+    A folder of an earlier version has two, and one of them under another name.
+    """
     path = folder / "passwords.json"
     folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        made = {"service": secrets.token_hex(16), "analyst": secrets.token_hex(8)}
-        write_secret(path, json.dumps(made))
-    return Passwords(**json.loads(path.read_text()))
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if "service" in kept:
+        kept[ADMIN] = kept.pop("service")
+    passwords = {user: kept.get(user) or secrets.token_hex(16) for user in USERS}
+    if passwords != kept:
+        write_secret(path, json.dumps(passwords))
+    return passwords
 
 
 def write_secret(path: Path, text: str) -> None:
@@ -161,7 +158,7 @@ def write_secret(path: Path, text: str) -> None:
 def _ask(http_port: int, passwords: Passwords, query: str) -> bytes:
     """Return the answer to a query, or nothing if there was none."""
     connection = http.client.HTTPConnection("127.0.0.1", http_port, timeout=2)
-    headers = {"X-ClickHouse-User": SERVICE_USER, "X-ClickHouse-Key": passwords.service}
+    headers = {"X-ClickHouse-User": ADMIN, "X-ClickHouse-Key": passwords[ADMIN]}
     try:
         connection.request("POST", "/", query.encode(), headers)
         answer = connection.getresponse()
@@ -186,14 +183,11 @@ def _prepare(folder: Path, namespace: str, passwords: Passwords, log: Path) -> N
     (folder / "work").mkdir(parents=True)
     (folder / "data").mkdir(exist_ok=True)
     users = (_HERE / "users.xml").read_text()
-    services = f"{namespace}.*" if namespace else "*.*"
-    write_secret(
-        folder / "users.xml",
-        users.replace("{service_sha256}", _sha256(passwords.service))
-        .replace("{analyst_sha256}", _sha256(passwords.analyst))
-        .replace("{services}", services)
-        .replace("{analyst}", services if namespace else f"{SERVICE_USER}.*"),
-    )
+    users = users.replace("{admin}", f"{namespace}.*" if namespace else "*.*")
+    users = users.replace("{database}", namespace or ADMIN)
+    for user in USERS:
+        users = users.replace(f"{{{user}_sha256}}", _sha256(passwords[user]))
+    write_secret(folder / "users.xml", users)
     config = (_HERE / "config.xml").read_text()
     (folder / "config.xml").write_text(
         config.replace("{users}", escape(str(folder / "users.xml"))).replace(

@@ -47,10 +47,10 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
 
 
 def test_the_analyst_reads_the_database(clickhouse: ClickHouse) -> None:
-    assert ask(clickhouse.analyst_address, "SELECT count() FROM shop.t") == "1\n"
-    assert ask(clickhouse.analyst_address, "SHOW TABLES FROM shop") == "t\n"
+    assert ask(clickhouse.urls["analyst"], "SELECT count() FROM shop.t") == "1\n"
+    assert ask(clickhouse.urls["analyst"], "SHOW TABLES FROM shop") == "t\n"
     columns = "SELECT name FROM system.columns WHERE database = 'shop'"
-    assert ask(clickhouse.analyst_address, columns) == "n\n"
+    assert ask(clickhouse.urls["analyst"], columns) == "n\n"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_analyst_reads_the_database(clickhouse: ClickHouse) -> None:
     ],
 )
 def test_the_analyst_changes_nothing(clickhouse: ClickHouse, query: str) -> None:
-    assert ask(clickhouse.analyst_address, query).startswith("ERROR")
+    assert ask(clickhouse.urls["analyst"], query).startswith("ERROR")
 
 
 @pytest.mark.parametrize(
