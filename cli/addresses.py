@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.clickhouse import write_secret
 from deploy.local.processes import started_at
+from runtime.kafka_servers import KafkaServers
 from runtime.settings import Settings
 
 _FILE = "stack.json"
@@ -31,6 +32,7 @@ class Stack:
         analyst: URL for a person with questions; empty for a ClickHouse that is not ours.
         namespace: first word of its topics, name of its database.
         partitions: partitions of each topic.
+        kafka_security, kafka_user, kafka_password, kafka_ca: how one enters Kafka.
     """
 
     pid: int
@@ -41,6 +43,17 @@ class Stack:
     analyst: str
     namespace: str
     partitions: int
+    kafka_security: str = "PLAINTEXT"
+    kafka_user: str = ""
+    kafka_password: str = field(default="", repr=False)
+    kafka_ca: str = ""
+
+    @property
+    def kafka_servers(self) -> KafkaServers:
+        """Its Kafka, and how one enters."""
+        return KafkaServers(
+            self.kafka, self.kafka_security, self.kafka_user, self.kafka_password, self.kafka_ca
+        )
 
 
 def find_stack(home: Path) -> Stack | None:
@@ -59,14 +72,25 @@ def with_stack(settings: Settings) -> Settings:
     Servers that the environment names go before those of the stack.
     """
     stack = find_stack(settings.home)
-    if stack is None:
-        return settings
+    return settings if stack is None else settings_on(stack, settings)
+
+
+def settings_on(stack: Stack, settings: Settings) -> Settings:
+    """Return the settings, pointed to a stack but for the servers that they name themselves."""
+    if not settings.kafka:
+        settings = dataclasses.replace(
+            settings,
+            kafka=stack.kafka,
+            kafka_security=stack.kafka_security,
+            kafka_user=stack.kafka_user,
+            kafka_password=stack.kafka_password,
+            kafka_ca=stack.kafka_ca,
+        )
     host, _, port = stack.http.removeprefix("http://").rpartition(":")
     return dataclasses.replace(
         settings,
         host=host.strip("[]"),
         port=int(port),
-        kafka=settings.kafka or stack.kafka,
         clickhouse=settings.clickhouse or stack.clickhouse,
         namespace=stack.namespace,
         partitions=stack.partitions,
@@ -74,7 +98,7 @@ def with_stack(settings: Settings) -> Settings:
 
 
 def publish_stack(home: Path, stack: Stack) -> None:
-    """Write the addresses where `find_stack` looks; the file holds a password."""
+    """Write the addresses where `find_stack` looks; the file holds passwords."""
     write_secret(home / _FILE, json.dumps(dataclasses.asdict(stack), indent=1))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from runtime.header_names import allow_any_header_name
+from runtime.kafka_servers import KafkaServers
 
 _QUIET_S = 2.0
 
@@ -21,11 +22,11 @@ _QUIET_S = 2.0
 class LogReader:
     """Reads on from where it was, up to the end that the log has at that moment."""
 
-    def __init__(self, servers: str, topic: str, partitions: int) -> None:
+    def __init__(self, servers: KafkaServers, topic: str, partitions: int) -> None:
         self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
         allow_any_header_name()
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=servers,
+            **servers.client_arguments(),
             isolation_level="read_committed",
             auto_offset_reset="none",
             enable_auto_commit=False,

@@ -34,6 +34,7 @@ from runtime.kafka import (
     read_end_offsets,
     wait_for_leaders,
 )
+from runtime.kafka_refusals import explain_failure
 from runtime.settings import Settings
 from runtime.startup import StartupError, describe_difference, read_kafka_log, read_table_log
 
@@ -84,10 +85,13 @@ async def run_migrations(settings: Settings, *, wait_s: float = WAIT_S) -> list[
     """
     deadline = time.monotonic() + wait_s
     changes = await _wait_for(
-        "Kafka", settings.kafka_servers, deadline, KafkaError, lambda: _bring_topics(settings)
+        deadline,
+        KafkaError,
+        lambda error: explain_failure(settings.kafka_servers, error),
+        lambda: _bring_topics(settings),
     )
     client = await _wait_for(
-        "ClickHouse", "TRACK_CLICKHOUSE", deadline, ClickHouseError, lambda: _open(settings)
+        deadline, ClickHouseError, _explain_clickhouse, lambda: _open(settings)
     )
     try:
         changes += await _bring_tables(client, settings)
@@ -113,10 +117,9 @@ def _pass_over_fencing(loop: asyncio.AbstractEventLoop, context: dict[str, Any])
 
 
 async def _wait_for(
-    server: str,
-    address: str,
     deadline: float,
     away: type[Exception],
+    explain: Callable[[Exception], Awaitable[str]],
     attempt: Callable[[], Awaitable[Result]],
 ) -> Result:
     """Repeat the attempt while the server is away; no longer than to the deadline."""
@@ -126,11 +129,13 @@ async def _wait_for(
                 return await attempt()
         except (away, TimeoutError) as error:
             if not _may_pass(error) or time.monotonic() + _RETRY_S > deadline:
-                why = str(error) or type(error).__name__
-                raise StartupError(
-                    f"{server} ({address}) does not work: {why}. Start it, or name another one."
-                ) from error
+                raise StartupError(await explain(error)) from error
         await asyncio.sleep(_RETRY_S)
+
+
+async def _explain_clickhouse(error: Exception) -> str:
+    why = str(error) or type(error).__name__
+    return f"ClickHouse (TRACK_CLICKHOUSE) does not work: {why}. Start it, or name another one."
 
 
 def _may_pass(error: Exception) -> bool:
@@ -200,7 +205,7 @@ async def _bring_kafka_log(client: AsyncClient, settings: Settings) -> tuple[Log
     runs at once, one makes the id and the other reads it or fails.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_servers,
+        **settings.kafka_servers.client_arguments(),
         transactional_id=f"{settings.namespace}-migrate",
         transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
     )

@@ -168,23 +168,25 @@ def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
         pid=os.getpid(),
         started=started_at(os.getpid()),
         http=f"http://{_reachable(settings.host)}:{settings.port}",
-        kafka=settings.kafka_servers,
+        kafka=settings.kafka_servers.addresses,
         clickhouse=clickhouse["migrate"],
         analyst=analyst,
         namespace=settings.namespace,
         partitions=partitions,
+        kafka_security=settings.kafka_security,
+        kafka_user=settings.kafka_user,
+        kafka_password=settings.kafka_password,
+        kafka_ca=settings.kafka_ca,
     )
     decided = {
         "TRACK_HOME": str(home),
-        "TRACK_KAFKA": settings.kafka_servers,
+        "TRACK_KAFKA": settings.kafka_servers.addresses,
         "TRACK_PARTITIONS": str(partitions),
     }
     # A variable and the one that names its file must not both be set.
     replaced = {f"{name}_FILE" for name in (*decided, _CLICKHOUSE)}
     foreign = {name: value for name, value in os.environ.items() if name not in replaced}
-    return _Plan(
-        settings, home, track, {**foreign, **decided}, clickhouse, tuple(servers), stack
-    )
+    return _Plan(settings, home, track, {**foreign, **decided}, clickhouse, tuple(servers), stack)
 
 
 def local_partitions(kafka: Path, cores: int) -> int:

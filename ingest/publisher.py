@@ -25,6 +25,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.topics import Partitioner
+from runtime.kafka_refusals import explain_failure
+from runtime.kafka_servers import KafkaServers
 from runtime.startup import ServerAwayError
 
 ACKNOWLEDGED_WITHIN_S = 4.5  # the contract says 5; the rest is for the way
@@ -47,7 +49,7 @@ class Publisher:
 
     def __init__(
         self,
-        servers: str,
+        servers: KafkaServers,
         topic: str,
         count_partitions: Callable[[], Awaitable[int]],
         on_failure: OnFailure,
@@ -105,7 +107,7 @@ class Publisher:
 
     async def _try_to_connect(self) -> bool:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
+            **self._servers.client_arguments(),
             acks="all",
             enable_idempotence=True,
             linger_ms=0,
@@ -117,11 +119,10 @@ class Publisher:
                 await producer.start()
                 await producer.partitions_for(self._topic)
         except (KafkaError, ServerAwayError, OSError, TimeoutError) as error:
-            _log.warning(
-                "Kafka at %s does not answer (%s); trying again.",
-                self._servers,
-                type(error).__name__,
-            )
+            # What was checked at first says its reason itself.
+            checked = isinstance(error, ServerAwayError)
+            why = str(error) if checked else await explain_failure(self._servers, error)
+            _log.warning("%s It is tried again.", why)
             await _stop(producer)
             return False
         except BaseException:

@@ -17,6 +17,8 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError, TopicAlreadyExi
 
 from contracts.topics import Topics, topic_settings
 from runtime.header_names import allow_any_header_name
+from runtime.kafka_refusals import FORBIDDEN
+from runtime.kafka_servers import KafkaServers
 from runtime.settings import Settings
 
 __all__ = [
@@ -36,13 +38,15 @@ _LEADER_ATTEMPTS, _LEADER_RETRY_S = 100, 0.1
 
 
 @asynccontextmanager
-async def open_admin(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def open_admin(servers: KafkaServers) -> AsyncIterator[AIOKafkaAdminClient]:
     """Give a connected admin client.
 
     Raises:
         KafkaError: no broker answers.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=_REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(
+        **servers.client_arguments(), request_timeout_ms=_REQUEST_TIMEOUT_MS
+    )
     try:
         await admin.start()
         yield admin
@@ -111,8 +115,10 @@ async def find_topic_faults(admin: AIOKafkaAdminClient, settings: Settings) -> l
     for each in await admin.describe_topics(list(counts)):
         topic, expected, found = each["topic"], counts[each["topic"]], len(each["partitions"])
         if each["error_code"]:
-            error = for_code(each["error_code"]).__name__
-            faults.append(f"Topic {topic} is not there ({error}); run `track migrate`.")
+            error = for_code(each["error_code"])
+            if issubclass(error, FORBIDDEN):
+                raise error(f"topic {topic}")
+            faults.append(f"Topic {topic} is not there ({error.__name__}); run `track migrate`.")
         elif found != expected:
             faults.append(
                 f"Topic {topic} has {found} partitions; it must have {expected} "
@@ -149,7 +155,7 @@ async def _describe_settings(
     return found
 
 
-async def read_end_offsets(servers: str, topics: Iterable[str]) -> dict[str, int]:
+async def read_end_offsets(servers: KafkaServers, topics: Iterable[str]) -> dict[str, int]:
     """Return the sum of a topic's end offsets over its partitions, by topic: 0 = never written.
 
     Raises:
@@ -165,7 +171,7 @@ async def read_end_offsets(servers: str, topics: Iterable[str]) -> dict[str, int
         return sums
 
 
-async def read_latest(servers: str, topic: str, partition: int) -> dict[bytes, bytes]:
+async def read_latest(servers: KafkaServers, topic: str, partition: int) -> dict[bytes, bytes]:
     """Return the latest committed value of each key of a compacted topic's partition.
 
     Keys whose latest value is null are left out. An open transaction is waited for: bound the
@@ -189,7 +195,7 @@ async def read_latest(servers: str, topic: str, partition: int) -> dict[bytes, b
 
 
 @asynccontextmanager
-async def open_consumer(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def open_consumer(servers: KafkaServers) -> AsyncIterator[AIOKafkaConsumer]:
     """Give a connected consumer of committed records, without a group, that seeks by itself never.
 
     Raises:
@@ -197,7 +203,7 @@ async def open_consumer(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
     """
     allow_any_header_name()
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
+        **servers.client_arguments(),
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_committed",

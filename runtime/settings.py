@@ -6,18 +6,22 @@ In: a mapping of environment variables, and the files that some of them name. Ou
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from runtime.kafka_servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
 
 
 class SettingsError(Exception):
     """A setting that cannot be used; the message names the variable and what it may be."""
 
 
-def _setting(name: str, default: object, about: str) -> Any:
-    return field(default=default, metadata={"name": name, "about": about})
+def _setting(name: str, default: object, about: str, *, secret: bool = False) -> Any:
+    """A field with its variable; a secret stays out of what is printed of the settings."""
+    return field(default=default, metadata={"name": name, "about": about}, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,20 @@ class Settings:
     host: str = _setting("TRACK_HOST", "127.0.0.1", "address that the HTTP services listen on")
     port: int = _setting("TRACK_PORT", 8000, "the one HTTP port")
     kafka: str = _setting("TRACK_KAFKA", "", "bootstrap servers that somebody has already")
+    kafka_security: str = _setting(
+        "TRACK_KAFKA_SECURITY", "PLAINTEXT", "how Kafka is spoken to: PLAINTEXT, SSL or SASL_SSL"
+    )
+    kafka_user: str = _setting("TRACK_KAFKA_USER", "", "user at Kafka (SCRAM-SHA-512)")
+    kafka_password: str = _setting("TRACK_KAFKA_PASSWORD", "", "password at Kafka", secret=True)
+    kafka_ca: str = _setting(
+        "TRACK_KAFKA_CA", "", "certificates (PEM) of who signed Kafka's; default: the system's"
+    )
     kafka_port: int = _setting("TRACK_KAFKA_PORT", 9092, "port of the local Kafka")
     clickhouse: str = _setting(
-        "TRACK_CLICKHOUSE", "", "URL, user and password included, of a ClickHouse that exists"
+        "TRACK_CLICKHOUSE",
+        "",
+        "URL, user and password included, of a ClickHouse that exists",
+        secret=True,
     )
     clickhouse_port: int = _setting("TRACK_CLICKHOUSE_PORT", 8123, "HTTP port, local ClickHouse")
     clickhouse_native_port: int = _setting(
@@ -92,9 +107,15 @@ class Settings:
         return settings
 
     @property
-    def kafka_servers(self) -> str:
-        """Bootstrap servers: those that were named, else the local one."""
-        return self.kafka or f"127.0.0.1:{self.kafka_port}"
+    def kafka_servers(self) -> KafkaServers:
+        """Bootstrap servers, those that were named or else the local one, and how to enter."""
+        return KafkaServers(
+            self.kafka or f"127.0.0.1:{self.kafka_port}",
+            security=self.kafka_security,
+            user=self.kafka_user,
+            password=self.kafka_password,
+            ca=self.kafka_ca,
+        )
 
 
 def _text_of(name: str, environment: Mapping[str, str]) -> str:
@@ -134,5 +155,40 @@ def _check(settings: Settings) -> None:
     for each in ("partitions", "replication", "http_workers", "sessionizers", "writers"):
         if getattr(settings, each) < 1:
             raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")
+    _check_kafka(settings)
     if settings.opens == settings.closes:
         raise SettingsError("TRACK_OPENS and TRACK_CLOSES are the same; they must differ.")
+
+
+def _check_kafka(settings: Settings) -> None:
+    if settings.kafka_security not in SECURITIES:
+        raise SettingsError(
+            f"TRACK_KAFKA_SECURITY is {settings.kafka_security!r}; it must be one of "
+            f"{', '.join(SECURITIES)}."
+        )
+    if settings.kafka_security != PLAINTEXT and not settings.kafka:
+        raise SettingsError(
+            f"TRACK_KAFKA_SECURITY is {settings.kafka_security}, but the local Kafka is plain; "
+            "name yours with TRACK_KAFKA."
+        )
+    logs_in, named = (
+        settings.kafka_security == SASL_SSL,
+        (settings.kafka_user, settings.kafka_password),
+    )
+    if logs_in and not all(named):
+        raise SettingsError(
+            "TRACK_KAFKA_SECURITY is SASL_SSL; it needs TRACK_KAFKA_USER and TRACK_KAFKA_PASSWORD."
+        )
+    if any(named) and not logs_in:
+        raise SettingsError(
+            "TRACK_KAFKA_USER or TRACK_KAFKA_PASSWORD is set, but TRACK_KAFKA_SECURITY is "
+            f"{settings.kafka_security}, which has neither; set it to SASL_SSL."
+        )
+    if settings.kafka_ca:
+        try:
+            trusting(settings.kafka_ca)
+        except (ssl.SSLError, ValueError) as error:
+            raise SettingsError(
+                f"TRACK_KAFKA_CA holds no certificate in PEM ({error}); TRACK_KAFKA_CA_FILE names "
+                "a file that does."
+            ) from None

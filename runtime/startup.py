@@ -15,6 +15,7 @@ from contracts.tables import DEDUPLICATED, deduplication_window
 from contracts.topics import Topics
 from runtime.clickhouse import AsyncClient, ClickHouseError, connect
 from runtime.kafka import KafkaError, find_topic_faults, open_admin, read_latest
+from runtime.kafka_refusals import explain_failure
 from runtime.settings import Settings
 
 _KAFKA_TIMEOUT_S = 30.0
@@ -131,10 +132,8 @@ async def _require_kafka_log(settings: Settings) -> Log:
                 raise StartupError("\n".join(faults))
             log = await read_kafka_log(settings)
     except (KafkaError, TimeoutError) as error:
-        raise ServerAwayError(
-            f"Kafka ({settings.kafka_servers}) does not answer: {error or type(error).__name__}. "
-            "Start it, or name another one with TRACK_KAFKA."
-        ) from error
+        why = await explain_failure(settings.kafka_servers, error)
+        raise ServerAwayError(why) from error
     if log is None:
         raise StartupError(f"Topic {settings.namespace}.meta has no log id. {_MIGRATE}")
     return log

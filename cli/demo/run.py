@@ -27,7 +27,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
-from cli.addresses import Stack
+from cli.addresses import Stack, settings_on
 from cli.demo.day import Day, Way, make_day
 from cli.demo.questions import (
     Comparison,
@@ -111,7 +111,7 @@ async def _send_and_compare(
     sent_at = time.monotonic()
     topic = Topics.of(stack.namespace).events
     async with (
-        LogReader(stack.kafka, topic, stack.partitions) as log,
+        LogReader(stack.kafka_servers, topic, stack.partitions) as log,
         HTTPConnection(stack.http) as connection,
     ):
         with console.status("Waiting until everything is through …"):
@@ -126,13 +126,7 @@ async def _send_and_compare(
 
 async def _pipeline(settings: Settings, stack: Stack) -> Pipeline:
     """Return what the stack's sessionizers work by, with the names and the id of its log."""
-    settings = replace(
-        settings,
-        kafka=stack.kafka,
-        clickhouse=stack.clickhouse,
-        namespace=stack.namespace,
-        partitions=stack.partitions,
-    )
+    settings = settings_on(stack, replace(settings, kafka="", clickhouse=""))
     log = await require_log(settings)
     rules = PairingRules(log.opens, log.closes, settings.waiting_stop_ms, settings.open_play_ms)
     topic = Topics.of(stack.namespace).events
@@ -148,7 +142,7 @@ async def _send(run: _Run) -> None:
         run.uncertain = await send_day(
             sendings,
             base_url=stack.http,
-            servers=stack.kafka,
+            servers=stack.kafka_servers,
             topic=topic,
             partitions=stack.partitions,
             on_sent=bar.advance,

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from cli.demo.day import Sending, Way
 from cli.http_connection import Answer, HTTPConnection
+from runtime.kafka_servers import KafkaServers
 
 CONNECTIONS = 64
 _TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 12, 0.1, 5.0
@@ -33,7 +34,7 @@ async def send_day(
     sendings: Sequence[Sending],
     *,
     base_url: str,
-    servers: str,
+    servers: KafkaServers,
     topic: str,
     partitions: int,
     on_sent: OnSent,
@@ -78,7 +79,7 @@ async def send_by_http(base_url: str, sendings: Sequence[Sending], on_sent: OnSe
 
 
 async def send_by_kafka(
-    servers: str, topic: str, partitions: int, sendings: Sequence[Sending], on_sent: OnSent
+    servers: KafkaServers, topic: str, partitions: int, sendings: Sequence[Sending], on_sent: OnSent
 ) -> None:
     """Send keyed by the user id, to the partition that librdkafka's default partitioner chooses.
 
@@ -86,7 +87,10 @@ async def send_by_kafka(
         SendingError: Kafka took an event no more.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=servers, enable_idempotence=True, linger_ms=5, request_timeout_ms=20_000
+        **servers.client_arguments(),
+        enable_idempotence=True,
+        linger_ms=5,
+        request_timeout_ms=20_000,
     )
     under_way: deque[asyncio.Future[object]] = deque()
     try:

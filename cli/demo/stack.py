@@ -53,7 +53,7 @@ def _start(log: Path) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).with_name("track")), "up", "--ends-with-parent"]
     # It quotes the analyst's password, as `track up` does on the screen.
-    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:  # noqa: PTH123
+    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )

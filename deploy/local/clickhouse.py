@@ -100,9 +100,7 @@ def start_clickhouse(
 
 def user_urls(http_port: int, passwords: Passwords) -> dict[str, str]:
     """Return the URL with which each user reaches the local ClickHouse."""
-    return {
-        user: f"http://{user}:{quote(passwords[user])}@127.0.0.1:{http_port}" for user in USERS
-    }
+    return {user: f"http://{user}:{quote(passwords[user])}@127.0.0.1:{http_port}" for user in USERS}
 
 
 def clickhouse_program(
@@ -181,7 +179,6 @@ def _prepare(folder: Path, namespace: str, passwords: Passwords, log: Path) -> N
     """
     shutil.rmtree(folder / "work", ignore_errors=True)
     (folder / "work").mkdir(parents=True)
-    (folder / "data").mkdir(exist_ok=True)
     users = (_HERE / "users.xml").read_text()
     users = users.replace("{admin}", f"{namespace}.*" if namespace else "*.*")
     users = users.replace("{database}", namespace or ADMIN)

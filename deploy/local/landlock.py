@@ -49,7 +49,8 @@ class Needs:
 
 def landlock_version() -> int:
     """Return the version of the kernel's interface; 0 where there is none."""
-    return max(0, _libc.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION))
+    version: int = _libc.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)
+    return max(0, version)
 
 
 def confine(needs: Needs) -> bool:

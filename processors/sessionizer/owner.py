@@ -21,6 +21,7 @@ from processors.sessionizer.partition import Partition, Pipeline, Record
 from processors.sessionizer.position import Position
 from processors.sessionizer.restore import STEP_WITHIN_S, PositionError, restore
 from processors.sessionizer.transactions import Outputs, transactional_producer
+from runtime.kafka_servers import KafkaServers
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Work:
     ends the process and does not return.
     """
 
-    servers: str
+    servers: KafkaServers
     group: str
     topics: Topics
     pipeline: Pipeline

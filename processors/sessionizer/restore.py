@@ -16,6 +16,7 @@ from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Record
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
 from runtime.kafka import open_consumer
+from runtime.kafka_servers import KafkaServers
 
 STEP_WITHIN_S = 20.0  # a step that gets no further ends the process, which is started again
 _YIELD_EVERY = 2000
@@ -26,7 +27,7 @@ class PositionError(Exception):
 
 
 async def restore(
-    partition: Partition, servers: str, topics: Topics, duplicate_window: int
+    partition: Partition, servers: KafkaServers, topics: Topics, duplicate_window: int
 ) -> Position:
     """Fill the partition from Kafka and return its position.
 

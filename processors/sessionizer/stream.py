@@ -24,6 +24,7 @@ from faust.types.transports import SchedulingStrategyT
 
 from processors.sessionizer.owner import MAX_RECORDS, MicroBatch
 from processors.sessionizer.owners import Owners
+from runtime.kafka_servers import MECHANISM, PLAINTEXT, SASL_SSL, KafkaServers
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,13 @@ class Stream:
     """Faust's side of the sessionizer: one application with one agent over one topic."""
 
     def __init__(
-        self, *, group: str, servers: str, topic: str, session_timeout_s: float, datadir: str
+        self,
+        *,
+        group: str,
+        servers: KafkaServers,
+        topic: str,
+        session_timeout_s: float,
+        datadir: str,
     ) -> None:
         if faust.streams._CStreamIterator is None:
             # The pure-Python iterator acknowledges events of an old generation that it skips.
@@ -69,11 +76,12 @@ class Stream:
         self._app.consumer.on_buffer_drop(TP(self._topic, partition))
 
     def _build_app(
-        self, group: str, servers: str, session_timeout_s: float, datadir: str
+        self, group: str, servers: KafkaServers, session_timeout_s: float, datadir: str
     ) -> faust.App:
         return faust.App(
             group,
-            broker=[f"kafka://{server}" for server in servers.split(",")],
+            broker=[f"kafka://{server}" for server in servers.addresses.split(",")],
+            broker_credentials=_credentials(servers),
             ConsumerScheduler=self._build_scheduler(),
             datadir=datadir,
             web_enabled=False,
@@ -177,6 +185,18 @@ class Stream:
         @app.task  # type: ignore[untyped-decorator]
         async def report() -> None:
             await self._owners.report()
+
+
+def _credentials(servers: KafkaServers) -> Any:
+    """Return what Faust enters Kafka with; None for a plain connection."""
+    if servers.security == SASL_SSL:
+        return faust.SASLCredentials(
+            username=servers.user,
+            password=servers.password,
+            ssl_context=servers.ssl_context,
+            mechanism=MECHANISM,
+        )
+    return None if servers.security == PLAINTEXT else faust.SSLCredentials(servers.ssl_context)
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]

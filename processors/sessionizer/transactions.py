@@ -16,6 +16,7 @@ from contracts.topics import Topics
 from processors.sessionizer.batches import Batch, Batches
 from processors.sessionizer.position import POSITION_KEY, Position, encode_position, user_key
 from runtime.failpoints import failpoint
+from runtime.kafka_servers import KafkaServers
 
 TRANSACTION_TIMEOUT_MS = 15_000
 _OTHER_THREAD_FROM_BYTES = 64 * 1024  # a smaller one is compressed in a fraction of a hand-over
@@ -34,10 +35,10 @@ def group_of(namespace: str) -> str:
     return f"{namespace}.sessionizer"
 
 
-def transactional_producer(servers: str, group: str, partition: int) -> AIOKafkaProducer:
+def transactional_producer(servers: KafkaServers, group: str, partition: int) -> AIOKafkaProducer:
     """Return the producer of a partition; starting it fences whoever held the partition before."""
     return AIOKafkaProducer(
-        bootstrap_servers=servers,
+        **servers.client_arguments(),
         transactional_id=f"{group}-{partition}",
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         linger_ms=0,

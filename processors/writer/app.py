@@ -110,7 +110,7 @@ class Writer:
         }
         self._group = group_of(settings.namespace)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_servers,
+            **settings.kafka_servers.client_arguments(),
             group_id=self._group,
             isolation_level="read_committed",
             enable_auto_commit=False,

@@ -20,6 +20,7 @@ from processors.writer.standing import FaultError, Standing, require_possible
 from processors.writer.storage import Storage
 from runtime.clickhouse import ClickHouseError
 from runtime.kafka import open_admin
+from runtime.kafka_servers import KafkaServers
 
 _PAUSE_S = 1.0
 _NO_OFFSET = -1
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 async def read_standings(
     partitions: Sequence[TopicPartition],
     *,
-    servers: str,
+    servers: KafkaServers,
     group: str,
     consumer: AIOKafkaConsumer,
     storage: Storage,
@@ -67,7 +68,7 @@ async def read_standings(
 
 
 async def read_commits(
-    servers: str, group: str, partitions: Sequence[TopicPartition]
+    servers: KafkaServers, group: str, partitions: Sequence[TopicPartition]
 ) -> dict[TopicPartition, tuple[int | None, Intent | None]]:
     """Return each partition's committed offset, if there is one, and the intent beside it.
 

@@ -175,7 +175,7 @@ async def test_a_run_that_is_overtaken_says_so_and_nothing_else(
     async def overtake(_: Settings) -> None:
         async with asyncio.timeout(20):
             other = AIOKafkaProducer(
-                bootstrap_servers=settings.kafka_servers,
+                bootstrap_servers=settings.kafka,
                 transactional_id=f"{settings.namespace}-migrate",
             )
             await other.start()
@@ -224,7 +224,7 @@ async def test_topics_made_anew_under_an_old_clickhouse_are_refused(settings: Se
 async def test_outputs_without_a_log_are_refused(settings: Settings) -> None:
     await run_migrations(settings)
     topics = Topics.of(settings.namespace)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka)
     await producer.start()
     await producer.send_and_wait(topics.accepted, value=b"{}", partition=1)
     await producer.stop()
@@ -252,7 +252,7 @@ async def test_something_else_than_a_log_is_refused(settings: Settings) -> None:
 
 
 async def write_meta(settings: Settings, value: bytes) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka)
     await producer.start()
     await producer.send_and_wait(Topics.of(settings.namespace).meta, value, LOG_KEY, partition=0)
     await producer.stop()

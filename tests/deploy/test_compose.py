@@ -11,6 +11,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -26,6 +27,12 @@ TREE = Path(__file__).parents[2]
 DEPLOY = TREE / "deploy"
 FILE = DEPLOY / "compose.yaml"
 SERVICES = ("migrate", "ingest", "sessionizer", "writer", "query")
+SECRET_OF = {
+    "track": "clickhouse_url",
+    "writer": "clickhouse_writer_url",
+    "query": "clickhouse_query_url",
+    "check": "clickhouse_check_url",
+}
 SETTINGS = {each.metadata["name"] for each in fields(Settings)}
 
 
@@ -153,15 +160,73 @@ def test_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
         shutil.copy(DEPLOY / "compose" / name, tmp_path / name)
     made = _make_secrets(tmp_path)
     assert _make_secrets(tmp_path) == made
-    assert set(made) == {"clickhouse_url", "clickhouse_users.xml", "analyst_password"}
+    assert set(made) == {*SECRET_OF.values(), "clickhouse_users.xml", "analyst_password"}
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
-    url = Settings.from_environment(
-        {"TRACK_CLICKHOUSE_FILE": str(tmp_path / "secrets" / "clickhouse_url")}
-    ).clickhouse
-    password = re.fullmatch(r"http://track:([0-9a-f]{48})@clickhouse:8123", url)
-    assert password
-    hashes = re.findall(r"<password_sha256_hex>([0-9a-f]{64})<", made["clickhouse_users.xml"])
-    assert hashes == [_sha256(password[1]), _sha256(made["analyst_password"].strip())]
+    passwords = {"analyst": made["analyst_password"].strip()}
+    for user, secret in SECRET_OF.items():
+        url = Settings.from_environment(
+            {"TRACK_CLICKHOUSE_FILE": str(tmp_path / "secrets" / secret)}
+        ).clickhouse
+        password = re.fullmatch(f"http://{user}:([0-9a-f]{{48}})@clickhouse:8123", url)
+        assert password
+        passwords[user] = password[1]
+    assert len(set(passwords.values())) == 5
+    users = ElementTree.fromstring(made["clickhouse_users.xml"]).find("users")
+    assert users is not None
+    hashes = {each.tag: each.findtext("password_sha256_hex") for each in users}
+    assert hashes == {user: _sha256(password) for user, password in passwords.items()}
+
+
+def test_an_older_installation_gets_the_passwords_that_it_lacks(tmp_path: Path) -> None:
+    for name in ("make-secrets", "clickhouse-users.xml"):
+        shutil.copy(DEPLOY / "compose" / name, tmp_path / name)
+    made = _make_secrets(tmp_path)
+    for secret in ("clickhouse_writer_url", "clickhouse_users.xml"):
+        (tmp_path / "secrets" / secret).unlink()
+    again = _make_secrets(tmp_path)
+    changed = {name for name in made if again[name] != made[name]}
+    assert changed == {"clickhouse_writer_url", "clickhouse_users.xml"}
+
+
+def test_each_service_is_given_its_own_user(services: dict[str, Any]) -> None:
+    for name, user in (
+        ("migrate", "track"), ("writer", "writer"), ("query", "query"),
+        ("ingest", "check"), ("sessionizer", "check"),
+    ):  # fmt: skip
+        (secret,) = services[name]["secrets"]
+        source = secret if isinstance(secret, str) else secret["source"]
+        target = secret if isinstance(secret, str) else secret["target"]
+        assert (source, target) == (SECRET_OF[user], "clickhouse_url"), name
+
+
+def test_users_may_do_the_same_here_and_in_the_local_stack() -> None:
+    local = (DEPLOY / "local" / "users.xml").read_text()
+    local = local.replace("{admin}", "track.*").replace("{database}", "track")
+    here = (DEPLOY / "compose" / "clickhouse-users.xml").read_text()
+    assert _rights(here) == _rights(local)
+    assert "<default>" not in here.partition("<users>")[2]
+
+
+def _rights(users: str) -> dict[str, object]:
+    """What each user may do, and each profile and quota, without the words for people."""
+    tree = ElementTree.fromstring(users)
+    rights: dict[str, object] = {
+        each.tag: (
+            each.findtext("profile"),
+            each.findtext("quota"),
+            [query.text for query in each.iter("query")],
+        )
+        for each in tree.iterfind("users/*")
+        if each.tag != "default"
+    }
+    for kind in ("profiles", "quotas"):
+        for each in tree.iterfind(f"{kind}/*"):
+            rights[f"{kind}/{each.tag}"] = [
+                (one.tag, (one.text or "").strip())
+                for one in each.iter()
+                if one.tag != "log_queries"
+            ]
+    return rights
 
 
 def test_the_image_copies_what_exists_and_nothing_is_missing() -> None:

@@ -109,7 +109,7 @@ class Record:
 
 def read_events(settings: Settings) -> list[Record]:
     """Return all records of the topic `events`."""
-    return asyncio.run(_read(settings.kafka_servers, Topics.of(settings.namespace).events))
+    return asyncio.run(_read(settings.kafka, Topics.of(settings.namespace).events))
 
 
 async def _read(servers: str, topic: str) -> list[Record]:

@@ -102,7 +102,10 @@ async def test_a_service_that_is_away_is_given_up(
 async def test_kafka_gets_every_event_in_order_where_librdkafka_would_put_it(
     servers: Servers, day: Day
 ) -> None:
-    async with _topic(servers) as topic, LogReader(servers.kafka, topic, PARTITIONS) as log:
+    async with (
+        _topic(servers) as topic,
+        LogReader(KafkaServers(servers.kafka), topic, PARTITIONS) as log,
+    ):
         await send_by_kafka(servers.kafka, topic, PARTITIONS, day.sendings, lambda _: None)
         read: dict[str, list[bytes]] = defaultdict(list)
         places: dict[bytes, set[int]] = defaultdict(set)

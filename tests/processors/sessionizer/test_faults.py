@@ -225,7 +225,7 @@ def test_the_position_and_the_hint_stand_at_the_end(settings: Settings, tmp_path
         time.sleep(2.5)
 
     async def hints() -> dict[int, int]:
-        async with open_admin(settings.kafka) as admin:
+        async with open_admin(settings.kafka_servers) as admin:
             offsets = await admin.list_consumer_group_offsets(f"{settings.namespace}.sessionizer")
         return {source.partition: each.offset for source, each in offsets.items()}
 

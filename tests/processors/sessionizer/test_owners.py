@@ -32,7 +32,9 @@ def _work(settings: Settings) -> Work:
         duplicate_window=settings.duplicate_window,
     )
     group = group_of(settings.namespace)
-    return Work(settings.kafka, group, topics, pipeline, lambda _: None, lambda _: None, fail)
+    return Work(
+        settings.kafka_servers, group, topics, pipeline, lambda _: None, lambda _: None, fail
+    )
 
 
 async def test_whoever_waits_for_a_partition_that_is_given_up_goes_on(settings: Settings) -> None:

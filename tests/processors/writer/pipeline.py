@@ -61,7 +61,7 @@ class Pipeline:
     async def _produce(self, rows: int, transactions: int, poison: int) -> None:
         self._made += 1
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.settings.kafka_servers,
+            bootstrap_servers=self.settings.kafka,
             transactional_id=f"{self.settings.namespace}-test-{self._made}",
             compression_type="zstd",
         )
@@ -141,7 +141,7 @@ class Pipeline:
 
     async def _read(self, topic: str) -> Rows:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka_servers,
+            bootstrap_servers=self.settings.kafka,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -169,7 +169,7 @@ class Pipeline:
         """Return the environment of a writer."""
         return {
             **os.environ,
-            "TRACK_KAFKA": self.settings.kafka_servers,
+            "TRACK_KAFKA": self.settings.kafka,
             "TRACK_CLICKHOUSE": self.settings.clickhouse,
             "TRACK_NAMESPACE": self.settings.namespace,
             "TRACK_PARTITIONS": str(self.settings.partitions),

@@ -27,7 +27,7 @@ def _group_of(pipeline: Pipeline) -> str:
 async def _reset_offset(pipeline: Pipeline, topic: str, offset: int, metadata: str = "") -> None:
     """Set the offset of a topic's first partition, as an operator's tool would."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=pipeline.settings.kafka_servers,
+        bootstrap_servers=pipeline.settings.kafka,
         group_id=_group_of(pipeline),
         enable_auto_commit=False,
     )
@@ -39,7 +39,7 @@ async def _reset_offset(pipeline: Pipeline, topic: str, offset: int, metadata: s
 
 
 async def _delete_records(pipeline: Pipeline, topic: str, before: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.settings.kafka_servers)
+    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.settings.kafka)
     await admin.start()
     await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before)})
     await admin.close()
