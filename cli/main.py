@@ -78,6 +78,36 @@ def position(partition: int | None, to: str, yes: bool) -> None:
 
 
 @track.command()
+@click.option("--apply", is_flag=True, help="Make the rules, instead of showing the commands.")
+@click.option(
+    "--user",
+    "renamed",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="The name of a role's user, where it is not the role's own.",
+)
+def acls(apply: bool, renamed: tuple[str, ...]) -> None:
+    """Show what Kafka must allow each service, as commands of its own tool, or make it so.
+
+    The roles are admin, ingest, sessionizer, writer, producer and reader.
+    """
+    from cli.acls import ROLES, apply_rules, show_rules
+    from cli.addresses import with_stack
+
+    users = dict(zip(ROLES, ROLES, strict=True))
+    for each in renamed:
+        role, _, name = each.partition("=")
+        if role not in users or not name:
+            raise click.BadParameter(
+                f"{each} is not ROLE=NAME with one of {', '.join(ROLES)}", param_hint="--user"
+            )
+        users[role] = name
+    with _refusals():
+        settings = with_stack(_settings())
+        (apply_rules if apply else show_rules)(settings, users)
+
+
+@track.command()
 def verify() -> None:
     """Hold topics, tables and rollups against each other; exit code 0 only if all agree.
 

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,11 @@ _GRACE_S = 20
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listener}://127.0.0.1:{port}
+listener.security.protocol.map={listener}:{listener},CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
+inter.broker.listener.name={listener}
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={data}
 auto.create.topics.enable=false
@@ -52,6 +54,48 @@ log.cleaner.dedupe.buffer.size=33554432
 num.network.threads=2
 num.io.threads=4
 """
+# What a broker has besides that lets nobody in without a name, and lets nobody do what no rule
+# allows. Its own controller comes over a port of its own, without one.
+_SECURED_PROPERTIES = """\
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required \
+username="{user}" password="{password}";
+ssl.keystore.type=PEM
+ssl.keystore.location={certificate}
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:{user};User:ANONYMOUS
+allow.everyone.if.no.acl.found=false
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How a broker is entered: over TLS, by users with passwords, and only for what rules allow.
+
+    Attributes:
+        certificate: PEM file of the private key, the certificate and those above it.
+        authority: PEM file of who signed it; the broker is a client of its own.
+        passwords: the users' passwords; the first user may do everything.
+    """
+
+    certificate: Path
+    authority: Path
+    passwords: Mapping[str, str]
+
+    @property
+    def properties(self) -> str:
+        """The broker's settings for it."""
+        user, password = next(iter(self.passwords.items()))
+        return _SECURED_PROPERTIES.format(
+            user=user,
+            password=password,
+            certificate=self.certificate,
+            authority=self.authority,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +114,26 @@ class Kafka:
         self.running.kill()
 
 
-def start_kafka(folder: Path, port: int = 0, say: downloads.Say = lambda line: None) -> Kafka:
+def start_kafka(
+    folder: Path,
+    port: int = 0,
+    say: downloads.Say = lambda line: None,
+    security: Security | None = None,
+) -> Kafka:
     """Start Kafka and wait until it answers.
 
     Args:
         folder: where its data, log and notes go.
         port: its port; 0 takes a free one.
         say: takes a line for people when something has to be fetched.
+        security: how it is entered; by default by everybody, over a plain connection.
 
     Raises:
         ServerError: its files could not be had, or it did not come up.
     """
     port = port or free_port()
-    program = kafka_program(folder, port, folder / "kafka.log", downloads.kafka_jars(say))
+    log, jars = folder / "kafka.log", downloads.kafka_jars(say)
+    program = kafka_program(folder, port, log, jars, security)
     running = start(program, folder / "run")
     try:
         wait_until_ready(running, START_SECONDS)
@@ -92,7 +143,9 @@ def start_kafka(folder: Path, port: int = 0, say: downloads.Say = lambda line: N
     return Kafka(f"127.0.0.1:{port}", running)
 
 
-def kafka_program(folder: Path, port: int, log: Path, jars: Path) -> Program:
+def kafka_program(
+    folder: Path, port: int, log: Path, jars: Path, security: Security | None = None
+) -> Program:
     """Return the program that serves Kafka from the folder on the port."""
     folder = folder.absolute()
     class_path = ":".join(str(jar) for jar in sorted(jars.glob("*.jar")))
@@ -102,8 +155,10 @@ def kafka_program(folder: Path, port: int, log: Path, jars: Path) -> Program:
         command=(*_java(folder), "-cp", class_path, "kafka.Kafka", str(properties)),
         environment=_environment(),
         log=log,
-        is_ready=lambda: answers_metadata("127.0.0.1", port),
-        prepare=lambda: _prepare(folder, port, class_path),
+        is_ready=lambda: (
+            listens("127.0.0.1", port) if security else answers_metadata("127.0.0.1", port)
+        ),
+        prepare=lambda: _prepare(folder, port, class_path, security),
         grace_s=_GRACE_S,
         dies_by=signal.SIGTERM,
     )
@@ -124,6 +179,15 @@ def answers_metadata(host: str, port: int, timeout_s: float = 2.0) -> bool:
     except OSError:
         return False
     return len(head) == 12 and struct.unpack(">iii", head)[2] > 0
+
+
+def listens(host: str, port: int, timeout_s: float = 2.0) -> bool:
+    """Return whether somebody listens; a broker does not before it works."""
+    try:
+        socket.create_connection((host, port), timeout_s).close()
+    except OSError:
+        return False
+    return True
 
 
 def new_cluster_id() -> str:
@@ -159,30 +223,39 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
-def _prepare(folder: Path, port: int, class_path: str) -> None:
+def _prepare(folder: Path, port: int, class_path: str, security: Security | None) -> None:
     """Write the settings and, the first time, format the data folder."""
     data = folder / "data"
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     (folder / "tmp").mkdir(parents=True)
     if not data.is_dir():
-        _format(folder, class_path, data)
-    _write_properties(folder / "server.properties", port, data)
+        _format(folder, class_path, data, security)
+    _write_properties(folder / "server.properties", port, data, security)
 
 
-def _write_properties(path: Path, port: int, data: Path) -> None:
-    text = _PROPERTIES.format(port=port, controller_port=free_port(), data=data)
-    path.write_text(text)
+def _write_properties(path: Path, port: int, data: Path, security: Security | None) -> None:
+    text = _PROPERTIES.format(
+        listener="SASL_SSL" if security else "PLAINTEXT",
+        port=port,
+        controller_port=free_port(),
+        data=data,
+    )
+    path.unlink(missing_ok=True)
+    path.touch(0o600)
+    path.write_text(text + (security.properties if security else ""))
 
 
-def _format(folder: Path, class_path: str, data: Path) -> None:
+def _format(folder: Path, class_path: str, data: Path, security: Security | None) -> None:
     """Format under another name and rename, so that a killed first start is simply done again."""
     draft = folder / "data.draft"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     properties = folder / "format.properties"
-    _write_properties(properties, free_port(), draft)
+    _write_properties(properties, free_port(), draft, security)
     command = [*_java(folder), "-cp", class_path, "kafka.tools.StorageTool"]
     command += ["format", "--cluster-id", new_cluster_id(), "--config", str(properties)]
+    for user, password in security.passwords.items() if security else ():
+        command += ["--add-scram", f'SCRAM-SHA-512=[name="{user}",password="{password}"]']
     done = subprocess.run(
         command, env=_environment(), capture_output=True, timeout=START_SECONDS, check=False
     )

@@ -164,7 +164,7 @@ ELSEWHERE = [
     "INSERT INTO FUNCTION file('x.csv', 'CSV', 'a String') SELECT 'a'",
     "SELECT * FROM filesystem('/etc')",
     "SELECT * FROM s3('http://127.0.0.1:1/bucket/x', 'k', 's', 'CSV', 'a String')",
-    "INSERT INTO FUNCTION s3('http://127.0.0.1:1/bucket/x', 'k', 's', 'CSV', 'a String') SELECT 'a'",
+    "INSERT INTO FUNCTION s3('http://127.0.0.1:1/bucket/x', 'k', 's', 'CSV', 'a String') SELECT ''",
     "SELECT * FROM remote('127.0.0.1:1', 'system', 'one')",
     "SELECT * FROM remoteSecure('127.0.0.1:1', 'system', 'one')",
     "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",

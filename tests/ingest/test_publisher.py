@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 import ingest.publisher as module
 from contracts.topics import Partitioner
 from ingest.publisher import Publisher
+from runtime.kafka_servers import KafkaServers
 from runtime.startup import ServerAwayError, StartupError
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +87,7 @@ async def count_partitions() -> int:
 @asynccontextmanager
 async def running(failures: list[BaseException] | None = None) -> AsyncIterator[Publisher]:
     seen: list[BaseException] = [] if failures is None else failures
-    publisher = Publisher("nowhere:1", "t.events", count_partitions, seen.append)
+    publisher = Publisher(KafkaServers("nowhere:1"), "t.events", count_partitions, seen.append)
     publisher.start()
     await until(lambda: publisher.is_ready)
     try:
@@ -232,7 +233,7 @@ async def test_a_batch_that_fails_ends_the_process(producer: MemoryProducer) -> 
 
 async def test_it_connects_in_the_background(producer: MemoryProducer) -> None:
     producer.failures = 3
-    publisher = Publisher("nowhere:1", "t.events", count_partitions, lambda _: None)
+    publisher = Publisher(KafkaServers("nowhere:1"), "t.events", count_partitions, lambda _: None)
     publisher.start()
     assert publisher.put("u", b"1").result() is False
     await until(lambda: publisher.is_ready)
@@ -249,7 +250,7 @@ async def test_it_waits_for_a_server_but_not_for_another_log(producer: MemoryPro
     async def count() -> int:
         raise answers.pop(0)
 
-    publisher = Publisher("nowhere:1", "t.events", count, failures.append)
+    publisher = Publisher(KafkaServers("nowhere:1"), "t.events", count, failures.append)
     publisher.start()
     await until(lambda: bool(failures))
     assert [str(each) for each in failures] == ["The log is another one."]

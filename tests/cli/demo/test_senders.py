@@ -16,6 +16,7 @@ from cli.demo.day import Day, Way, make_day
 from cli.demo.senders import SendingError, librdkafka_partition, send_by_http, send_by_kafka
 from cli.log_reader import LogReader
 from deploy.local.machine import free_port
+from runtime.kafka_servers import KafkaServers
 from tests.cli.http_service import http_service
 from tests.conftest import Servers
 
@@ -102,11 +103,12 @@ async def test_a_service_that_is_away_is_given_up(
 async def test_kafka_gets_every_event_in_order_where_librdkafka_would_put_it(
     servers: Servers, day: Day
 ) -> None:
+    kafka = KafkaServers(servers.kafka)
     async with (
         _topic(servers) as topic,
-        LogReader(KafkaServers(servers.kafka), topic, PARTITIONS) as log,
+        LogReader(kafka, topic, PARTITIONS) as log,
     ):
-        await send_by_kafka(servers.kafka, topic, PARTITIONS, day.sendings, lambda _: None)
+        await send_by_kafka(kafka, topic, PARTITIONS, day.sendings, lambda _: None)
         read: dict[str, list[bytes]] = defaultdict(list)
         places: dict[bytes, set[int]] = defaultdict(set)
 
