@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks import idle, latency, questions, sessionizer, single_events, writer
+from tests.benchmarks import analyst, idle, latency, questions, sessionizer, single_events, writer
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Figure
 
@@ -32,6 +32,8 @@ PARTS = (
     ),
     Part("http", ("http_single_vs_plain",), single_events.measure),
     Part("writer", ("writer_rows_per_s", "writer_vs_file"), writer.measure),
+    # Its figures stand in the file alone; the README's table has none of them.
+    Part("analyst", (), analyst.measure),
     Part("query", ("query_p99_ms",), questions.measure),
     Part("idle", ("idle_rss_mb", "cold_start_s"), idle.measure, whole_stack=True),
     Part("latency", ("latency_p50_ms", "latency_p99_ms"), latency.measure, whole_stack=True),

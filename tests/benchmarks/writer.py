@@ -40,7 +40,7 @@ _USERS, _SONGS = 20_000, 1_000
 _KINDS = ("play", "stop", "pause", "product_view")
 _DONE_WITHIN_S = 180.0
 _COUNT_ROWS = "SELECT count() FROM events"
-_COUNTED = (
+COUNTED = (
     _COUNT_ROWS,
     "SELECT sum(events) FROM event_counts_15m",
     "SELECT sum(events) FROM user_counts_15m",
@@ -50,7 +50,7 @@ _COUNTED = (
 def measure(bench: Bench) -> list[Figure]:
     """Measure the writer and the insert from files, in turn."""
     rows = bench.sizes.rows
-    made = [list(_make_rows(partition, rows // PARTITIONS)) for partition in range(PARTITIONS)]
+    made = [list(make_rows(partition, rows // PARTITIONS)) for partition in range(PARTITIONS)]
     paths = _write_files(bench.folder, made)
     ours: list[float] = []
     files: list[float] = []
@@ -81,8 +81,8 @@ def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-def _make_rows(partition: int, count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Rows as the sessionizer writes them, of users that belong to the partition."""
+def make_rows(partition: int, count: int) -> Iterator[tuple[bytes, bytes]]:
+    """Give rows as the sessionizer writes them, of users that belong to the partition."""
     chance = random.Random(partition)
     now_ms = time.time_ns() // 1_000_000
     for number in range(count):
@@ -114,24 +114,30 @@ async def _drain(settings: Settings, rows: Sequence[Records]) -> tuple[float, fl
                 await held.open()
                 began = time.monotonic()
                 wait_for(
-                    lambda: _number(client, _COUNT_ROWS) >= count, "the writer", _DONE_WITHIN_S,
+                    lambda: count_of(client, _COUNT_ROWS) >= count, "the writer", _DONE_WITHIN_S,
                     writer,
                 )  # fmt: skip
                 taken_s, used_s = time.monotonic() - began, cpu_s(writer.pid) - begun_cpu_s
-        _check_counts(client, count)
+        check_counts(client, count)
     finally:
         client.close()
     return count / taken_s, used_s
 
 
-def _check_counts(client: Client, count: int) -> None:
-    for question in _COUNTED:
-        found = _number(client, question)
+def check_counts(client: Client, count: int) -> None:
+    """Hold rows and rollups against what was written.
+
+    Raises:
+        BenchmarkError: they differ.
+    """
+    for question in COUNTED:
+        found = count_of(client, question)
         if found != count:
             raise BenchmarkError(f"{question} gives {found:,}, and must give {count:,}")
 
 
-def _number(client: Client, question: str) -> int:
+def count_of(client: Client, question: str) -> int:
+    """Return the one number that a question gives."""
     return int(client.query(question).first_row[0])
 
 
@@ -160,7 +166,7 @@ def _insert_files(settings: Settings, paths: Sequence[Path], rows: int) -> float
             token = {**LINES, "insert_deduplication_token": path.name}
             client.command(statement, data=path.read_bytes(), settings=token)
         taken_s = time.monotonic() - began
-        _check_counts(client, rows)
+        check_counts(client, rows)
     finally:
         client.close()
     return rows / taken_s

@@ -54,12 +54,44 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("TRACK_PARTITIONS", "0", "must be at least 1"),
         ("TRACK_NAMESPACE", "a-b", "letters, digits or underscores"),
         ("TRACK_OPENS", "stop", "must differ"),
+        ("TRACK_KAFKA_SECURITY", "TLS", "must be one of PLAINTEXT, SSL, SASL_SSL"),
+        ("TRACK_KAFKA_SECURITY", "SSL", "the local Kafka is plain"),
+        ("TRACK_KAFKA_USER", "ada", "set it to SASL_SSL"),
+        ("TRACK_KAFKA_PASSWORD", "secret", "set it to SASL_SSL"),
+        ("TRACK_KAFKA_CA", "nonsense", "holds no certificate"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
         Settings.from_environment({name: value})
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["TRACK_KAFKA_USER", "TRACK_KAFKA_PASSWORD"])
+def test_a_user_at_kafka_has_a_name_and_a_password(missing: str) -> None:
+    whole = {
+        "TRACK_KAFKA": "kafka:9094",
+        "TRACK_KAFKA_SECURITY": "SASL_SSL",
+        "TRACK_KAFKA_USER": "ada",
+        "TRACK_KAFKA_PASSWORD": "secret",
+    }
+    assert Settings.from_environment(whole).kafka_servers.user == "ada"
+    with pytest.raises(SettingsError, match="needs TRACK_KAFKA_USER and TRACK_KAFKA_PASSWORD"):
+        Settings.from_environment({**whole, missing: ""})
+
+
+def test_no_password_is_printed_with_the_settings() -> None:
+    settings = Settings.from_environment(
+        {
+            "TRACK_KAFKA": "kafka:9094",
+            "TRACK_KAFKA_SECURITY": "SASL_SSL",
+            "TRACK_KAFKA_USER": "ada",
+            "TRACK_KAFKA_PASSWORD": "secret-1",
+            "TRACK_CLICKHOUSE": "http://track:secret-2@127.0.0.1",
+        }
+    )
+    printed = f"{settings} {settings!r} {settings.kafka_servers} {settings.kafka_servers!r}"
+    assert "secret" not in printed
 
 
 def test_every_setting_has_a_variable_of_its_own_and_says_what_it_is() -> None:

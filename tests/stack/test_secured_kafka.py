@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import os
 import re
 import secrets
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
-    KafkaConnectionError,
     KafkaError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -381,8 +379,9 @@ def _make_certificates(folder: Path) -> str:
         subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, check=True)
 
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=test authority",
-            "-addext", "keyUsage=critical,keyCertSign", "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
+    authority = ("-x509", "-days", "2", "-subj", "/CN=test authority")
+    usage = ("-addext", "keyUsage=critical,keyCertSign")
+    openssl(*new, *authority, *usage, "-keyout", "ca.key", "-out", "ca.pem")
     openssl(*new, "-subj", "/CN=broker", "-keyout", "broker.key", "-out", "broker.csr")
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
     openssl("x509", "-req", "-in", "broker.csr", "-CA", "ca.pem", "-CAkey", "ca.key",

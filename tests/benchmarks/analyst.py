@@ -1,0 +1,182 @@
+"""`writer_beside_analyst` and `analyst_beside_writer`: what each costs the other.
+
+A ClickHouse of its own with a user for each task. `track writer`, as the user `writer`, drains rows
+as in `writer`; an analyst, as the user `analyst`, asks one heavy question after the other over all
+rows, without a pause. Alone and beside in turn, so that a table that grows weighs on both alike:
+rows alone (not counted), rows alone, questions alone, both, rows alone, questions alone. The
+writer's figure is its rate beside the analyst by the mean of its rates alone; the analyst's is the
+median time of a round of questions beside the writer by the mean of the medians alone. After all
+of it rows and rollups are counted.
+
+On a machine whose cores are all in use both must give way: with 2 cores, one of which a question
+may take, half of the rate would be fair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from statistics import mean, median
+from urllib.parse import urlsplit
+
+from cli.migrate import run_migrations
+from contracts.topics import Topics
+from deploy.local.clickhouse import ANALYST, WRITER, start_clickhouse
+from runtime.clickhouse import Client, connect_sync
+from runtime.settings import Settings
+from tests.benchmarks.bench import PARTITIONS, Bench
+from tests.benchmarks.figures import BenchmarkError, Figure
+from tests.benchmarks.log import Records, dam, write
+from tests.benchmarks.programs import track, wait_for
+from tests.benchmarks.writer import COUNTED, check_counts, count_of, make_rows
+
+_DONE_WITHIN_S = 300.0
+_QUESTIONS = (
+    "SELECT user_id, count() AS n, uniqExact(event_id) FROM events GROUP BY user_id ORDER BY n",
+    "SELECT metadata.song_id AS song, event, count() AS n FROM events GROUP BY song, event",
+    "SELECT toStartOfMinute(timestamp) AS minute, uniq(user_id), quantile(0.9)(log_offset) "
+    "FROM events GROUP BY minute",
+)
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Measure the writer and the analyst alone, and beside each other."""
+    rows = bench.sizes.rows
+    made = [list(make_rows(partition, rows // PARTITIONS)) for partition in range(PARTITIONS)]
+    with bench.namespace() as settings:
+        clickhouse = start_clickhouse(
+            bench.folder / "analyst", namespace=settings.namespace, say=bench.say
+        )
+        try:
+            own = dataclasses.replace(settings, clickhouse=clickhouse.address)
+            asyncio.run(run_migrations(own))
+            urls = clickhouse.urls
+            return _measure(bench, own, urls[WRITER], _Analyst(own, urls[ANALYST]), made)
+        finally:
+            clickhouse.stop()
+
+
+def _measure(
+    bench: Bench, settings: Settings, writer: str, analyst: _Analyst, made: Sequence[Records]
+) -> list[Figure]:
+    client = connect_sync(settings)
+    written = 0
+
+    def drain() -> float:
+        nonlocal written
+        rate = asyncio.run(_drain(settings, writer, client, made, written))
+        written += sum(map(len, made))
+        return rate
+
+    try:
+        drain()
+        rates_alone = [drain()]
+        times_alone = [analyst.ask_for(bench.sizes.analyst_s)]
+        with analyst.asking() as times:
+            rate = drain()
+        rates_alone.append(drain())
+        times_alone.append(analyst.ask_for(bench.sizes.analyst_s))
+        check_counts(client, written)
+    finally:
+        client.close()
+    if not times:
+        raise BenchmarkError("the analyst had no answer while the writer wrote; write more rows")
+    beside = median(times)
+    bench.say(f"writer alone {rates_alone}, beside {rate:,.0f}; analyst {times_alone}, {beside}")
+    return [
+        Figure(
+            "writer_beside_analyst",
+            rate / mean(rates_alone),
+            f"{rate:,.0f} rows/s beside an analyst, {mean(rates_alone):,.0f} alone",
+        ),
+        Figure(
+            "analyst_beside_writer",
+            beside / mean(times_alone),
+            f"{beside:.2f} s a round of questions beside the writer, {mean(times_alone):.2f} s "
+            f"alone; {len(times)} rounds",
+        ),
+    ]
+
+
+class _Analyst:
+    """Somebody who asks heavy questions, one after the other."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        parts = urlsplit(url)
+        login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+        self._url = f"http://127.0.0.1:{parts.port}/?database={settings.namespace}"
+        self._headers = {"Authorization": f"Basic {login}"}
+
+    def ask_for(self, seconds: float) -> float:
+        """Ask for so many seconds; return the median time of a round."""
+        with self.asking() as times:
+            time.sleep(seconds)
+        return median(times)
+
+    def asking(self) -> _Asking:
+        """Ask while the block lasts; give the times of the rounds that were answered in it."""
+        return _Asking(self._ask_round)
+
+    def _ask_round(self) -> float:
+        began = time.monotonic()
+        for question in _QUESTIONS:
+            request = urllib.request.Request(  # an address of ours
+                self._url, f"{question} FORMAT Null".encode(), self._headers
+            )
+            with urllib.request.urlopen(request, timeout=70) as answer:
+                answer.read()
+        return time.monotonic() - began
+
+
+class _Asking:
+    """A thread that asks from the beginning of a block to its end."""
+
+    def __init__(self, ask: Callable[[], float]) -> None:
+        self._ask = ask
+        self._times: list[float] = []
+        self._over = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> list[float]:
+        self._thread.start()
+        return self._times
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(80)
+        if self._failure is not None:
+            raise BenchmarkError(f"the analyst was refused: {self._failure}")
+
+    def _run(self) -> None:
+        """A round that ends after the block counts, if it is the only one."""
+        try:
+            while not self._over.is_set():
+                taken_s = self._ask()
+                if not self._over.is_set() or not self._times:
+                    self._times.append(taken_s)
+        except Exception as error:  # noqa: BLE001  # it is raised where the block ends
+            self._failure = error
+
+
+async def _drain(
+    settings: Settings, writer_url: str, client: Client, rows: Sequence[Records], before: int
+) -> float:
+    """Return the rows a second of a writer that finds all of them in its topic."""
+    topic = Topics.of(settings.namespace).accepted
+    count = sum(map(len, rows))
+    async with dam(settings, topic) as held:
+        await write(settings, topic, rows, compression="zstd")
+        with track(dataclasses.replace(settings, clickhouse=writer_url), "writer") as writer:
+            await held.open()
+            began = time.monotonic()
+            wait_for(
+                lambda: count_of(client, COUNTED[0]) >= before + count, "the writer",
+                _DONE_WITHIN_S, writer,
+            )  # fmt: skip
+            return count / (time.monotonic() - began)
