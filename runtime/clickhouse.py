@@ -9,6 +9,7 @@ send an INSERT that must go once as a command with data, which is not.)
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -70,6 +71,8 @@ def _arguments(settings: Settings, database: str | None, timeout_s: float) -> di
         )
     return {
         "dsn": settings.clickhouse,
+        # The library does not look at the scheme: with https it would send the password plainly.
+        "interface": urlsplit(settings.clickhouse).scheme,
         "database": database or settings.namespace,
         "connect_timeout": _CONNECT_TIMEOUT_S,
         "send_receive_timeout": timeout_s,

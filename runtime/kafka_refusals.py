@@ -62,12 +62,10 @@ async def _try_to_enter(servers: KafkaServers) -> str | None:
 
 async def _refusal_of(servers: KafkaServers, address: str) -> str | None:
     host, port, _ = get_ip_port_afi(address)
-    connected = False
     try:
         connection = await create_conn(
             host, port, request_timeout_ms=_TRY_WITHIN_MS, **servers.entrance()
         )
-        connected = True
         try:
             await connection.send(MetadataRequest([]))
         finally:
@@ -89,10 +87,11 @@ async def _refusal_of(servers: KafkaServers, address: str) -> str | None:
             f"Kafka ({address}) does not speak TLS ({error.reason}); check TRACK_KAFKA_SECURITY "
             "and the port in TRACK_KAFKA."
         )
-    except (OSError, KafkaError):
-        if connected:
-            return (
-                f"What listens at {address} does not answer in {servers.security}; check "
-                "TRACK_KAFKA_SECURITY and the port in TRACK_KAFKA."
-            )
+    except KafkaError:
+        return (
+            f"What listens at {address} does not answer in {servers.security}; check "
+            "TRACK_KAFKA_SECURITY and the port in TRACK_KAFKA."
+        )
+    except OSError:
+        return None  # nobody listens
     return None

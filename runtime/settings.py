@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from runtime.kafka_servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
 
@@ -156,8 +157,23 @@ def _check(settings: Settings) -> None:
         if getattr(settings, each) < 1:
             raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")
     _check_kafka(settings)
+    _check_clickhouse(settings.clickhouse)
     if settings.opens == settings.closes:
         raise SettingsError("TRACK_OPENS and TRACK_CLOSES are the same; they must differ.")
+
+
+def _check_clickhouse(url: str) -> None:
+    """Refuse what is no URL of ClickHouse; the message does not show it, as it holds a password."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_one = False
+    if url and not is_one:
+        raise SettingsError(
+            "TRACK_CLICKHOUSE is no URL like http://user:password@127.0.0.1:8123 or https://…; "
+            "percent-encode what is special in the password (/ ? # @ : [ ])."
+        )
 
 
 def _check_kafka(settings: Settings) -> None:

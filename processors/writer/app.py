@@ -26,12 +26,14 @@ from contracts.tables import TABLE_OF_TOPIC
 from contracts.topics import Topics
 from processors.writer.blocks import Record
 from processors.writer.commits import Commits, now_s
+from processors.writer.failures import Failure, failure_of
 from processors.writer.owner import Owner
 from processors.writer.pacing import BLOCK_BYTES, Turns
 from processors.writer.rules import Rules, group_of
 from processors.writer.standing import FaultError
 from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
+from runtime.clickhouse import ClickHouseError
 from runtime.logs import set_up_logs
 from runtime.ready import announce_ready
 from runtime.settings import Settings
@@ -47,6 +49,10 @@ _FETCHED_BYTES_PER_PARTITION = 2 * 1024 * 1024
 _FETCH_WAIT_MS = 50
 _GIVE_UP_S = 5.0
 _PROGRESS_S = 10.0
+
+_REFUSED = (
+    "ClickHouse refuses the writer: {}. Check the user in TRACK_CLICKHOUSE and what it may do."
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +87,9 @@ async def _run(settings: Settings) -> int:
         print(error, file=sys.stderr, flush=True)
         return _EXIT_CONFIGURATION
     except Exception as error:  # the outermost loop: say it and end
+        if isinstance(error, ClickHouseError) and failure_of(error) is Failure.BROKEN:
+            print(_REFUSED.format(error), file=sys.stderr, flush=True)
+            return _EXIT_CONFIGURATION
         log.critical("the writer ends: %s", error, exc_info=not isinstance(error, KafkaError))
         return _EXIT_INTERNAL
     return 0

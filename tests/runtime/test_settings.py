@@ -54,6 +54,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("TRACK_PARTITIONS", "0", "must be at least 1"),
         ("TRACK_NAMESPACE", "a-b", "letters, digits or underscores"),
         ("TRACK_OPENS", "stop", "must differ"),
+        ("TRACK_CLICKHOUSE", "http://u:secret/x@127.0.0.1:8123", "percent-encode"),
+        ("TRACK_CLICKHOUSE", "http://u:secret#x@127.0.0.1:8123", "percent-encode"),
+        ("TRACK_CLICKHOUSE", "http://u:secret@[::1:8123", "is no URL"),
+        ("TRACK_CLICKHOUSE", "u:secret@127.0.0.1:8123", "is no URL"),
+        ("TRACK_CLICKHOUSE", "ftp://u:secret@127.0.0.1", "is no URL"),
         ("TRACK_KAFKA_SECURITY", "TLS", "must be one of PLAINTEXT, SSL, SASL_SSL"),
         ("TRACK_KAFKA_SECURITY", "SSL", "the local Kafka is plain"),
         ("TRACK_KAFKA_USER", "ada", "set it to SASL_SSL"),
@@ -65,6 +70,7 @@ def test_what_cannot_be_used_is_named(name: str, value: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
         Settings.from_environment({name: value})
     assert name in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["TRACK_KAFKA_USER", "TRACK_KAFKA_PASSWORD"])

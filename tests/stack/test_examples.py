@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -47,6 +49,30 @@ def test_it_needs_nothing_beyond_an_old_bash() -> None:
     script = SCRIPT.read_text()
     for newer in ("declare -A", "mapfile", "readarray", "|&", "&>>", ",,}", "^^}", "coproc", "jq "):
         assert newer not in script, newer
+
+
+def test_no_password_stands_in_a_log_or_in_the_list_of_processes(stack: RunningStack) -> None:
+    passwords = json.loads((stack.home / "clickhouse" / "passwords.json").read_text())
+    assert len(passwords) == 5
+    seen = [path.read_bytes() for path in (stack.home / "logs").iterdir()]
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is no process
+            seen.append((folder / "cmdline").read_bytes())
+    assert len(seen) > 10
+    for password in passwords.values():
+        assert not [text for text in seen if password.encode() in text]
+    for secret in ("stack.json", "clickhouse/passwords.json", "clickhouse/users.xml"):
+        assert (stack.home / secret).stat().st_mode & 0o077 == 0
+
+
+def test_each_service_is_its_own_user_of_clickhouse(stack: RunningStack) -> None:
+    users = {"writer": "writer", "sessionizer": "check", "http-1": "query"}
+    for name, user in users.items():
+        pid = json.loads((stack.home / "run" / f"{name}.json").read_text())["pid"]
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        (url,) = [each for each in variables if each.startswith(b"TRACK_CLICKHOUSE=")]
+        assert url.startswith(f"TRACK_CLICKHOUSE=http://{user}:".encode()), name
+        assert not [each for each in variables if b"://track:" in each]
 
 
 def _run(
