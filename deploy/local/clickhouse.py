@@ -113,7 +113,7 @@ def clickhouse_program(
         name="clickhouse",
         command=(
             sys.executable, "-I", str(_HERE / "clickhouse_process.py"), str(library),
-            str(folder / "config.xml"), str(folder / "data"), f"{ports.http},{ports.native}",
+            str(folder / "config.xml"), str(folder / "data"), str(ports.http), str(ports.native),
             str(log.parent.absolute()),
         ),
         # Nothing of it concerns ClickHouse, and it can read its own environment.

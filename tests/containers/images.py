@@ -24,7 +24,7 @@ _BASE = "track-test/base"
 _SUITE = "bookworm"
 _TREE = Path(__file__).parents[2]
 _STAND_INS = Path(__file__).parent / "stand_ins"
-_CLICKHOUSE_PROCESS = "deploy/local/clickhouse_process.py"
+_CLICKHOUSE_PROCESS = ("deploy/local/clickhouse_process.py", "deploy/local/landlock.py")
 _PULL_WITHIN_S = 300
 _BUILD_WITHIN_S = 900
 # Where this machine says how packages are reached; a container needs the same.
@@ -161,7 +161,7 @@ def _fill_kafka(context: Path) -> None:
 
 def _fill_clickhouse(context: Path) -> None:
     shutil.copy(downloads.clickhouse_library(print), context / "libchdb.so")
-    for name in ("deploy/__init__.py", "deploy/local/__init__.py", _CLICKHOUSE_PROCESS):
+    for name in ("deploy/__init__.py", "deploy/local/__init__.py", *_CLICKHOUSE_PROCESS):
         (context / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(_TREE / name, context / name)
 

@@ -143,7 +143,7 @@ def _program(folder: Path, port: int) -> Program:
         command=(
             sys.executable, "-m", "deploy.local.clickhouse_process",
             str(downloads.clickhouse_library(print)), str(folder / "config.xml"),
-            str(folder / "data"), f"{port},{free_port()}",
+            str(folder / "data"), str(port), str(free_port()), str(folder),
         ),
         environment=dict(os.environ),
         log=folder / "clickhouse.log",
