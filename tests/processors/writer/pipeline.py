@@ -220,9 +220,9 @@ class Pipeline:
             self.wait_until_done(timeout_s, process)
         assert process.returncode == 0
 
-    def refusal(self, *, timeout_s: float = 30) -> str:
+    def refusal(self, *, timeout_s: float = 30, **environment: str) -> str:
         """Return what a writer says that must end by itself because tables and log do not fit."""
-        with self.writer() as process:
+        with self.writer(**environment) as process:
             assert process.wait(timeout_s) == 78
         return (self._folder / f"writer-{self._made}.log").read_text().replace("\n", " ")
 

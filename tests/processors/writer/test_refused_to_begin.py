@@ -108,3 +108,11 @@ def test_clickhouse_of_another_log(filled: Pipeline) -> None:
     )
     said = filled.refusal()
     assert "made anew" in said
+
+
+def test_a_clickhouse_that_does_not_let_the_writer_in(filled: Pipeline) -> None:
+    server = filled.settings.clickhouse.rpartition("@")[2]
+    said = filled.refusal(TRACK_CLICKHOUSE=f"http://track:wrong-word@{server}")
+    assert "Check the user in TRACK_CLICKHOUSE" in said
+    assert "wrong-word" not in said
+    assert "Traceback" not in said
