@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
+from cli.refusals import EXIT_CONFIGURATION, refusals
+from cli.rejected.commands import rejected
 from deploy.local.processes import ServerError
 from runtime.settings import Settings, SettingsError
-
-_EXIT_CONFIGURATION = 78
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,7 +50,7 @@ def migrate() -> None:
     from cli.addresses import with_stack
     from cli.migrate import migrate as run_migrate
 
-    with _refusals():
+    with refusals():
         run_migrate(with_stack(_settings()))
 
 
@@ -69,7 +67,7 @@ def position(partition: int | None, to: str, yes: bool) -> None:
     from cli.addresses import with_stack
     from cli.position import set_position, show_positions
 
-    with _refusals():
+    with refusals():
         settings = with_stack(_settings())
         if partition is None or not to:
             show_positions(settings)
@@ -116,7 +114,7 @@ def verify() -> None:
     from cli.addresses import with_stack
     from cli.verify import verify as run_verify
 
-    with _refusals():
+    with refusals():
         sys.exit(0 if run_verify(with_stack(_settings())) else 1)
 
 
@@ -145,7 +143,7 @@ def demo(seed: int, users: int, events: int) -> None:
 
     if events < users:
         raise click.BadParameter("every user sends at least once", param_hint="--events")
-    with _refusals():
+    with refusals():
         sys.exit(run_demo(_settings(), seed=seed, users=users, events=events))
 
 
@@ -154,7 +152,7 @@ def serve() -> None:
     """Serve ingest and query on one port: what the local stack runs."""
     from cli.serve import run as run_serve
 
-    with _refusals():
+    with refusals():
         run_serve(_settings())
 
 
@@ -163,7 +161,7 @@ def ingest() -> None:
     """Serve POST /track: HTTP to Kafka."""
     from cli.serve import run_ingest
 
-    with _refusals():
+    with refusals():
         run_ingest(_settings())
 
 
@@ -172,7 +170,7 @@ def query() -> None:
     """Serve /metrics, /sessions and the dashboard: ClickHouse to HTTP."""
     from cli.serve import run_query
 
-    with _refusals():
+    with refusals():
         run_query(_settings())
 
 
@@ -181,7 +179,7 @@ def sessionizer() -> None:
     """Run a sessionizer: it admits events and pairs plays with stops, Kafka to Kafka."""
     from processors.sessionizer.app import run
 
-    with _refusals():
+    with refusals():
         run(_settings())
 
 
@@ -190,8 +188,11 @@ def writer() -> None:
     """Run a writer: accepted events, sessions and rejections, Kafka to ClickHouse."""
     from processors.writer.app import run
 
-    with _refusals():
+    with refusals():
         run(_settings())
+
+
+track.add_command(rejected)
 
 
 def main() -> None:
@@ -200,7 +201,7 @@ def main() -> None:
         track()
     except SettingsError as error:
         click.echo(str(error), err=True)
-        sys.exit(_EXIT_CONFIGURATION)
+        sys.exit(EXIT_CONFIGURATION)
     except ServerError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -208,18 +209,6 @@ def main() -> None:
 
 def _settings() -> Settings:
     return Settings.from_environment(os.environ)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn a service's refusal to start into its sentence and the exit code for it."""
-    from runtime.startup import StartupError
-
-    try:
-        yield
-    except StartupError as error:
-        click.echo(str(error), err=True)
-        sys.exit(_EXIT_CONFIGURATION)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
 
+from cli.fencing import run_fenceable
 from cli.migrations import MigrationError, apply_migrations, create_database, read_migrations
 from cli.table_settings import apply_table_settings
 from contracts.log import FIRST_POSITION, LOG_KEY, POSITION_KEY, Log, encode_log
@@ -64,9 +65,7 @@ def migrate(settings: Settings) -> None:
         StartupError: something is not as it must be; the message says what and what to do.
     """
     try:
-        with asyncio.Runner() as runner:
-            runner.get_loop().set_exception_handler(_pass_over_fencing)
-            changes = runner.run(run_migrations(settings))
+        changes = run_fenceable(run_migrations(settings))
     except MigrationError as error:
         raise StartupError(str(error)) from error
     for change in changes or ["nothing to do: topics and tables are as they must be"]:
@@ -108,12 +107,6 @@ async def run_migrations(settings: Settings, *, wait_s: float = WAIT_S) -> list[
     finally:
         await client.close()
     return changes
-
-
-def _pass_over_fencing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Say nothing of a fenced producer: aiokafka leaves its error in futures of its own as well."""
-    if not isinstance(context.get("exception"), ProducerFenced):
-        loop.default_exception_handler(context)
 
 
 async def _wait_for(
@@ -232,7 +225,7 @@ async def _refuse_old_outputs(client: AsyncClient, settings: Settings) -> None:
             "the database if its data is not needed."
         )
     await _refuse_foreign_rows(client, f"Topic {topics.meta} has no log id")
-    outputs = (topics.accepted, topics.sessions, topics.rejected)
+    outputs = (topics.accepted, topics.sessions, topics.rejected, topics.replayed)
     for topic, records in (await read_end_offsets(settings.kafka_servers, outputs)).items():
         if records:
             raise StartupError(

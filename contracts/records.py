@@ -23,6 +23,7 @@ from contracts.events import (
 from contracts.metadata import JSONError, parse_json
 
 Headers = Iterable[tuple[str, bytes | None]]
+_CloudEvent = tuple[dict[str, object], object]  # its attributes and its data, not checked yet
 
 SOURCE_HEADER = "source"
 MAX_SOURCE_LENGTH = 256
@@ -37,15 +38,30 @@ def parse_record(value: bytes | None, headers: Headers) -> Event | Rejected:
     `ce_specversion` a binary one; everything else is a body of POST /track.
     """
     if headers:
-        named = {name.lower(): content for name, content in headers if content is not None}
-        media = named.get("content-type", b"").decode("latin-1").strip().lower()
-        if media.startswith(_STRUCTURED):
-            return _parse_structured(value, media)
-        if "ce_specversion" in named:
-            return _parse_binary(value, named, media)
+        cloudevent = _read_cloudevent(value, headers)
+        if type(cloudevent) is Rejected:
+            return cloudevent
+        if cloudevent is not None:
+            return _event_of_cloudevent(*cloudevent)
     if value is None:
         return Rejected(Reason.NO_VALUE, "The record has no value")
     return parse_event(value)
+
+
+def draft_of(value: bytes | None, headers: Headers) -> dict[str, object] | None:
+    """Return the fields that a record has for an event, right or wrong; None: not to be read.
+
+    Values are as `contracts.metadata.parse_json` gives them. Of a CloudEvent they are the fields of
+    POST /track that its attributes stand for.
+    """
+    cloudevent = _read_cloudevent(value, headers)
+    if cloudevent is not None:
+        return None if isinstance(cloudevent, Rejected) else _fields_of_cloudevent(*cloudevent)
+    try:
+        fields = parse_json(value or b"")
+    except JSONError:
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def source_of(headers: Headers) -> str:
@@ -56,7 +72,18 @@ def source_of(headers: Headers) -> str:
     return ""
 
 
-def _parse_structured(value: bytes | None, media: str) -> Event | Rejected:
+def _read_cloudevent(value: bytes | None, headers: Headers) -> _CloudEvent | Rejected | None:
+    """Return the CloudEvent in a record, why it cannot be read, or None where there is none."""
+    named = {name.lower(): content for name, content in headers if content is not None}
+    media = named.get("content-type", b"").decode("latin-1").strip().lower()
+    if media.startswith(_STRUCTURED):
+        return _read_structured(value, media)
+    if "ce_specversion" in named:
+        return _read_binary(value, named, media)
+    return None
+
+
+def _read_structured(value: bytes | None, media: str) -> _CloudEvent | Rejected:
     if value is None:
         return Rejected(Reason.NO_VALUE, "The record has no value")
     if media.startswith(_BATCH):
@@ -72,10 +99,12 @@ def _parse_structured(value: bytes | None, media: str) -> Event | Rejected:
     data = attributes.get("data")
     if data is None and attributes.get("data_base64") is not None:
         data = attributes["data_base64"]
-    return _event_of_cloudevent(attributes, data)
+    return attributes, data
 
 
-def _parse_binary(value: bytes | None, named: dict[str, bytes], media: str) -> Event | Rejected:
+def _read_binary(
+    value: bytes | None, named: dict[str, bytes], media: str
+) -> _CloudEvent | Rejected:
     if value is not None and len(value) > MAX_EVENT_BYTES:
         return too_large(len(value))
     attributes: dict[str, object] = {}
@@ -89,7 +118,7 @@ def _parse_binary(value: bytes | None, named: dict[str, bytes], media: str) -> E
         data = _data_of(value, media)
     except JSONError as error:
         return Rejected(Reason.INVALID_JSON, f"The CloudEvent's data {error}")
-    return _event_of_cloudevent(attributes, data)
+    return attributes, data
 
 
 def _data_of(value: bytes | None, media: str) -> object:
@@ -110,18 +139,22 @@ def _event_of_cloudevent(attributes: dict[str, object], data: object) -> Event |
         content = attributes.get(name)
         if type(content) is not str or not content:
             return _invalid(f"{name} must be a string that is not empty")
-    subject = attributes.get("subject")
-    if subject is None:
+    if attributes.get("subject") is None:
         return _invalid("subject is required: it is the user_id")
-    return event_of(
-        {
-            "event": attributes["type"],
-            "user_id": subject,
-            "timestamp": attributes.get("time"),
-            "metadata": data if data is None or isinstance(data, dict) else {"data": data},
-            "event_id": _event_id(str(attributes["source"]), str(attributes["id"])),
-        }
-    )
+    return event_of(_fields_of_cloudevent(attributes, data))
+
+
+def _fields_of_cloudevent(attributes: dict[str, object], data: object) -> dict[str, object]:
+    """Return the fields of POST /track that the attributes stand for; one not there is None."""
+    source, identifier = attributes.get("source"), attributes.get("id")
+    named = type(source) is str and type(identifier) is str and source and identifier
+    return {
+        "event": attributes.get("type"),
+        "user_id": attributes.get("subject"),
+        "timestamp": attributes.get("time"),
+        "metadata": data if data is None or isinstance(data, dict) else {"data": data},
+        "event_id": _event_id(str(source), str(identifier)) if named else None,
+    }
 
 
 def _event_id(source: str, identifier: str) -> str:

@@ -7,7 +7,7 @@ milliseconds since 1970, UTC. Never: a decision.
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 
 import msgspec
 from msgspec import Raw
@@ -110,6 +110,19 @@ def rejected_row(
         headers=kept_headers or "[]",
         whole=not cut and kept_headers is not None and len(key or b"") <= MAX_KEPT_KEY_BYTES,
     )
+
+
+def content_of(text: str, encoding: str) -> bytes | None:
+    """Return the bytes that a key or a value of a `RejectedRow` stands for."""
+    if encoding == "null":
+        return None
+    return b64decode(text) if encoding == "base64" else text.encode()
+
+
+def headers_of(text: str) -> list[tuple[str, bytes | None]]:
+    """Return the headers that a `RejectedRow` keeps."""
+    listed = msgspec.json.decode(text, type=list[tuple[str, str | None]])
+    return [(name, None if content is None else b64decode(content)) for name, content in listed]
 
 
 def _text(content: bytes | None) -> tuple[str, str]:

@@ -24,6 +24,7 @@ class Topics:
     rejected: str
     state: str
     meta: str
+    replayed: str
 
     @classmethod
     def of(cls, namespace: str) -> Topics:
@@ -35,12 +36,18 @@ class Topics:
             rejected=f"{namespace}.rejected",
             state=f"{namespace}.state",
             meta=f"{namespace}.meta",
+            replayed=f"{namespace}.replayed",
         )
 
     @property
     def partitioned(self) -> tuple[str, ...]:
         """The topics that share one partition count, so that a user has one number in all."""
         return (self.events, self.accepted, self.sessions, self.rejected, self.state)
+
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The topics of one partition: those that are read whole."""
+        return (self.meta, self.replayed)
 
 
 def topic_settings(topics: Topics) -> Mapping[str, Mapping[str, str]]:
@@ -62,6 +69,7 @@ def topic_settings(topics: Topics) -> Mapping[str, Mapping[str, str]]:
             "min.cleanable.dirty.ratio": "0.1",
         },
         topics.meta: compacted,
+        topics.replayed: compacted,
     }
 
 

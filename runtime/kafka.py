@@ -57,7 +57,10 @@ async def open_admin(servers: KafkaServers) -> AsyncIterator[AIOKafkaAdminClient
 def partition_counts(settings: Settings) -> dict[str, int]:
     """Return how many partitions each topic must have."""
     topics = Topics.of(settings.namespace)
-    return {**dict.fromkeys(topics.partitioned, settings.partitions), topics.meta: 1}
+    return {
+        **dict.fromkeys(topics.partitioned, settings.partitions),
+        **dict.fromkeys(topics.single, 1),
+    }
 
 
 async def list_missing_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:

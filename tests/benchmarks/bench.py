@@ -117,7 +117,7 @@ async def _delete_topics(settings: Settings) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
     await admin.start()
     try:
-        await admin.delete_topics([*topics.partitioned, topics.meta])
+        await admin.delete_topics([*topics.partitioned, *topics.single])
     finally:
         await admin.close()
 

@@ -63,7 +63,7 @@ async def client_of(settings: Settings, database: str | None = None) -> AsyncIte
 
 async def drop_topics(settings: Settings, *names: str) -> None:
     topics = Topics.of(settings.namespace)
-    wanted = names or (*topics.partitioned, topics.meta)
+    wanted = names or (*topics.partitioned, *topics.single)
     async with open_admin(settings.kafka_servers) as admin:
         existing = set(await admin.list_topics())
         await admin.delete_topics([each for each in wanted if each in existing])

@@ -1,0 +1,1 @@
+"""`track rejected`: rejected records listed, looked at, repaired and replayed."""

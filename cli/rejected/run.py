@@ -1,0 +1,268 @@
+"""What `track rejected` does: list, show, replay.
+
+In: settings, and what is meant. Out: text on stdout; whether all that was meant is an event of the
+log now, or would be. Never: something sent that was not confirmed; a dry run that fences a replay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import click
+import msgspec
+
+from cli.fencing import run_fenceable
+from cli.rejected.rejection import Rejection
+from cli.rejected.repairs import Repair, draft, prepare
+from cli.rejected.replay import Marks, Ready, read_marks, replaying
+from cli.rejected.store import Filters, Rejections
+from cli.rejected.views import as_object, description, escaped, table
+from contracts.replays import Mark, Place
+from contracts.topics import Partitioner
+from runtime.clickhouse import ClickHouseError, connect
+from runtime.kafka import KafkaError
+from runtime.settings import Settings
+from runtime.startup import StartupError, require_log
+
+_IN_A_TRANSACTION = 200
+
+ListFormat = Literal["table", "json", "ndjson"]
+ShowFormat = Literal["text", "json", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rejections are meant: those of these places, or all that the filters let through."""
+
+    places: Sequence[Place] = ()
+    filters: Filters | None = None
+
+
+# --- list and show --------------------------------------------------------------------------------
+
+
+def list_rejections(
+    settings: Settings,
+    filters: Filters,
+    *,
+    not_replayed: bool,
+    limit: int,
+    before: Place | None,
+    form: ListFormat,
+    width: int | None,
+) -> None:
+    """Print rejections, the newest first.
+
+    Raises:
+        StartupError: a server does not answer, or `before` is not kept.
+    """
+    rows = asyncio.run(_list(settings, filters, not_replayed, limit, before))
+    shown = rows[:limit]
+    objects = [as_object(each, marks, whole=False) for each, marks in shown]
+    if form == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(objects)))
+    elif form == "ndjson":
+        for each in objects:
+            click.echo(msgspec.json.encode(each))
+    elif not shown:
+        click.echo("No rejection is kept that is meant by this.")
+    else:
+        for line in table(shown, width):
+            click.echo(line)
+        if len(rows) > limit:
+            click.echo(f"There are more; go on with --before {shown[-1][0].place}")
+
+
+def show_rejection(settings: Settings, place: Place, form: ShowFormat) -> None:
+    """Print all of a rejection; as `value` the very bytes that are kept of its value.
+
+    Raises:
+        StartupError: a server does not answer, or it is not kept.
+    """
+    rejection, marks = asyncio.run(_find(settings, place))
+    mark = marks.get(str(place))
+    if form == "value":
+        click.echo(rejection.value or b"", nl=False)
+    elif form == "json":
+        shown = msgspec.json.encode(as_object(rejection, mark, whole=True))
+        click.echo(msgspec.json.format(shown))
+    else:
+        for line in description(rejection, mark):
+            click.echo(line)
+
+
+async def _list(
+    settings: Settings, filters: Filters, not_replayed: bool, limit: int, before: Place | None
+) -> list[tuple[Rejection, Mark | None]]:
+    async with _rejections(settings) as rejections:
+        marks = await read_marks(settings)
+        start = None if before is None else await _require(rejections, before)
+        rows = []
+        async for each in rejections.newest_first(filters, before=start):
+            mark = marks.get(str(each.place))
+            if mark is None or not not_replayed:
+                rows.append((each, mark))
+            if len(rows) > limit:
+                break
+        return rows
+
+
+async def _find(settings: Settings, place: Place) -> tuple[Rejection, Marks]:
+    async with _rejections(settings) as rejections:
+        return await _require(rejections, place), await read_marks(settings)
+
+
+async def _require(rejections: Rejections, place: Place) -> Rejection:
+    rejection = await rejections.find(place)
+    if rejection is None:
+        raise StartupError(f"{place} {_NOT_KEPT}.")
+    return rejection
+
+
+_NOT_KEPT = "is not kept: there is no such rejection, or its days are over (TRACK_REJECTED_DAYS)"
+
+
+@asynccontextmanager
+async def _rejections(settings: Settings) -> AsyncIterator[Rejections]:
+    """Give the rejections of the pipeline; a server that fails becomes a sentence."""
+    try:
+        client = await connect(settings)
+        try:
+            yield Rejections(client, settings.namespace)
+        finally:
+            await client.close()
+    except (KafkaError, ClickHouseError, TimeoutError) as error:
+        raise StartupError(
+            f"A server does not answer ({error or type(error).__name__}); run it again."
+        ) from error
+
+
+# --- replay ---------------------------------------------------------------------------------------
+
+
+def replay_rejections(settings: Settings, chosen: Chosen, repair: Repair, *, yes: bool) -> bool:
+    """Send what is meant, if it is confirmed, else say what would be sent; a line for each.
+
+    Returns whether each of them is an event of the log now, or would be.
+
+    Raises:
+        StartupError: a server does not answer, or another replay began meanwhile.
+    """
+    found = run_fenceable(_replay(settings, chosen, repair, yes=yes))
+    click.echo(_summary(found, yes=yes))
+    return not found[str.__name__]
+
+
+def edit_and_replay(settings: Settings, place: Place, *, yes: bool) -> bool:
+    """Open a rejection in an editor, and send what was saved, once it is confirmed.
+
+    Raises:
+        StartupError: as for `replay_rejections`, or the rejection is not kept.
+    """
+    rejection, _ = asyncio.run(_find(settings, place))
+    text = click.edit(draft(rejection), extension=".json")
+    if text is None:
+        click.echo("Nothing was changed, and nothing was sent.")
+        return False
+    chosen, repair = Chosen(places=[place]), Repair(value=text.encode())
+    if yes:
+        return replay_rejections(settings, chosen, repair, yes=True)
+    would_be = replay_rejections(settings, chosen, repair, yes=False)
+    if would_be and click.confirm("Send it?"):
+        return replay_rejections(settings, chosen, repair, yes=True)
+    return False
+
+
+async def _replay(settings: Settings, chosen: Chosen, repair: Repair, *, yes: bool) -> Counter[str]:
+    log = await require_log(settings)
+    judge = _Judge(repair, log.id, Partitioner(settings.partitions))
+    found: Counter[str] = Counter()
+    async with _rejections(settings) as rejections:
+        if not yes:
+            marks = await read_marks(settings)
+            async for page in _pages(rejections, chosen):
+                _say([judge.decide(*each, marks) for each in page], "would be", found)
+            return found
+        async with replaying(settings) as replay:
+            async for page in _pages(rejections, chosen):
+                outcomes = [judge.decide(*each, replay.marks) for each in page]
+                await replay.send([each for _, each in outcomes if isinstance(each, Ready)])
+                _say(outcomes, "is now", found)
+    return found
+
+
+async def _pages(
+    rejections: Rejections, chosen: Chosen
+) -> AsyncIterator[list[tuple[Place, Rejection | None]]]:
+    """Give what is meant in order of arrival, so that sessions are paired as they would have been.
+
+    Of a place that is named, None where nothing is kept.
+    """
+    if chosen.filters is not None:
+        async for page in rejections.oldest_first(chosen.filters):
+            yield [(each.place, each) for each in page]
+        return
+    named = [(place, await rejections.find(place)) for place in dict.fromkeys(chosen.places)]
+    named.sort(key=lambda each: each[1].received_at if each[1] else 0)
+    for start in range(0, len(named), _IN_A_TRANSACTION):
+        yield named[start : start + _IN_A_TRANSACTION]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Decides what becomes of a rejection: it is sent, it was, or why it cannot be."""
+
+    repair: Repair
+    log_id: str
+    partitioner: Partitioner
+
+    def decide(
+        self, place: Place, rejection: Rejection | None, marks: Mapping[str, Mark]
+    ) -> _Outcome:
+        mark = marks.get(str(place))
+        if mark is not None:
+            return place, mark
+        if rejection is None:
+            return place, _NOT_KEPT
+        event = prepare(rejection, self.repair, self.log_id)
+        if isinstance(event, str):
+            return place, f"stays as it is: {event}"
+        partition = self.partitioner.partition_of(event.user_id)
+        return place, Ready(rejection, event, partition)
+
+
+_Outcome = tuple[Place, Ready | Mark | str]
+
+
+def _say(outcomes: Sequence[_Outcome], becomes: str, found: Counter[str]) -> None:
+    """Print what became of each, or would, and count."""
+    for place, outcome in outcomes:
+        if isinstance(outcome, Ready):
+            event = outcome.event
+            text = (
+                f"{becomes} {event.event} of {event.user_id} at {event.timestamp}, "
+                f"event_id {event.event_id}"
+            )
+        elif isinstance(outcome, Mark):
+            text = f"was replayed already, as the event {outcome.event_id} of {outcome.user_id}"
+        else:
+            text = outcome
+        found[type(outcome).__name__] += 1
+        click.echo(f"{place}  {escaped(text)}")
+
+
+def _summary(found: Counter[str], *, yes: bool) -> str:
+    if not found:
+        return "No rejection is kept that is meant by this."
+    sent, already, unfit = (found[each.__name__] for each in (Ready, Mark, str))
+    rest = f"{already:,} replayed already, {unfit:,} not to be sent"
+    if yes:
+        return f"{sent:,} sent, {rest}."
+    return f"{sent:,} could be sent, {rest}. Nothing was sent" + (
+        "; say --yes to do it." if sent else "."
+    )
