@@ -100,7 +100,7 @@ async def read_topic(settings: Settings, topic: str) -> dict[int, list[Any]]:
             end = (await consumer.end_offsets([source]))[source]
             records[number] = []
             while await consumer.position(source) < end:
-                for fetched in (await consumer.getmany(source, timeout_ms=500)).values():
+                for fetched in (await consumer.getmany(source, timeout_ms=50)).values():
                     records[number] += fetched
         return records
     finally:
