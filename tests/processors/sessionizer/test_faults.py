@@ -8,6 +8,7 @@ import json
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from cli.migrate import run_migrations
+from contracts.events import Rejected
+from contracts.records import parse_record
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.position import user_of
 from processors.sessionizer.transactions import FAILPOINTS
@@ -138,6 +141,54 @@ def test_outsiders_aborts_strangers_and_nonsense(settings: Settings, tmp_path: P
     assert min(total.values()) > 5, f"each way was gone: {total}"
     assert total["read"] == 1000 + total["readdressed"]
     assert total["read"] == sum(total.values()) - total["read"]
+    assert asyncio.run(find_ways(settings)) == {
+        name: count for name, count in total.items() if name != "read"
+    }
+
+
+async def find_ways(settings: Settings) -> dict[str, int]:
+    """Count by the topics alone which of four ways each record of the log has gone.
+
+    Whoever reads the topics can do this sum: a record is named by a row of `accepted` or
+    `rejected`, or it repeats an earlier one, or it lies in a foreign partition.
+    """
+    topics, ways = Topics.of(settings.namespace), Counter[str]()
+    rows = {
+        name: await _offsets(settings, topic)
+        for name, topic in (("accepted", topics.accepted), ("rejected", topics.rejected))
+    }
+    partitioner = Partitioner(settings.partitions)
+    for number, records in (await read_topic(settings, topics.events)).items():
+        seen = set()
+        for record in records:
+            named = [name for name, offsets in rows.items() if (number, record.offset) in offsets]
+            event = parse_record(record.value, record.headers)
+            if isinstance(event, Rejected):
+                assert named == ["rejected"]
+            elif partitioner.partition_of(event.user_id) != number:
+                assert named == []
+                named = ["readdressed"]
+            elif event.event_id is not None and (event.user_id, event.event_id) in seen:
+                assert named == []
+                named = ["duplicates"]
+            else:
+                assert named == ["accepted"]
+                seen.add((event.user_id, event.event_id))
+            ways.update(named)
+    assert ways["accepted"] == len(rows["accepted"])
+    assert ways["rejected"] == len(rows["rejected"])
+    return dict(ways)
+
+
+async def _offsets(settings: Settings, topic: str) -> set[tuple[int, int]]:
+    """Return which records of the log a topic's rows name, each once."""
+    found = [
+        (number, json.loads(row.value)["log_offset"])
+        for number, rows in (await read_topic(settings, topic)).items()
+        for row in rows
+    ]
+    assert len(set(found)) == len(found)
+    return set(found)
 
 
 def test_a_paused_worker_is_fenced_and_its_heir_goes_on(settings: Settings, tmp_path: Path) -> None:
