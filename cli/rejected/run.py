@@ -29,7 +29,7 @@ from runtime.kafka import KafkaError
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 
-_IN_A_TRANSACTION = 200
+_IN_A_TRANSACTION = 500
 
 ListFormat = Literal["table", "json", "ndjson"]
 ShowFormat = Literal["text", "json", "value"]
@@ -103,7 +103,7 @@ async def _list(
         marks = await read_marks(settings)
         start = None if before is None else await _require(rejections, before)
         rows = []
-        async for each in rejections.newest_first(filters, before=start):
+        async for each in rejections.newest_first(filters, start):
             mark = marks.get(str(each.place))
             if mark is None or not not_replayed:
                 rows.append((each, mark))

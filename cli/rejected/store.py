@@ -6,7 +6,7 @@ question in SQL.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,23 +16,31 @@ from contracts.replays import Place
 from contracts.rows import content_of, headers_of
 from runtime.clickhouse import AsyncClient
 
-_PAGE = 200  # rejections with 64 KiB each
+_PAGE = 500  # of 64 KiB each at most
 
-_COLUMNS = """
+# A list has no use for values of 64 KiB, and does not read them.
+_WITHOUT_VALUES = """
 SELECT log_topic, log_partition, log_offset, reason, message, source,
-    toUnixTimestamp64Milli(received_at), key, key_encoding, if({values:Bool}, value, ''),
-    value_encoding, value_bytes, value_sha256, if({values:Bool}, headers, '[]'), whole
+    toUnixTimestamp64Milli(received_at), key, key_encoding,
+    '', value_encoding, value_bytes, value_sha256, '[]', whole
 FROM rejected_events
 """
-_SELECT_ONE = f"""{_COLUMNS}
-WHERE log_topic = {{topic:String}} AND log_partition = {{partition:UInt16}}
-  AND log_offset = {{offset:UInt64}}
+_WITH_VALUES = """
+SELECT log_topic, log_partition, log_offset, reason, message, source,
+    toUnixTimestamp64Milli(received_at), key, key_encoding,
+    value, value_encoding, value_bytes, value_sha256, headers, whole
+FROM rejected_events
+"""
+_OF_A_PLACE = """
+WHERE log_topic = {topic:String} AND log_partition = {partition:UInt16}
+  AND log_offset = {offset:UInt64}
 LIMIT 1
 """
 _FILTERED = """
 WHERE (empty({reasons:Array(String)}) OR has({reasons:Array(String)}, reason))
   AND ({any_source:Bool} OR source = {source:String})
   AND ({any_key:Bool} OR (key = {key:String} AND key_encoding = 'utf-8'))
+  AND startsWith(log_topic, {prefix:String})
   AND received_at >= fromUnixTimestamp64Milli({since:Int64})
   AND received_at < fromUnixTimestamp64Milli({until:Int64})
 """
@@ -51,7 +59,7 @@ _OLDEST_FIRST = """
 ORDER BY received_at, toString(log_topic), log_partition, log_offset
 LIMIT {limit:UInt32}
 """
-_BEYOND_MS = 4_102_444_800_000  # the year 2100
+_BEFORE_MS, _BEYOND_MS = -1, 4_102_444_800_000  # before 1970, and the year 2100
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,43 +99,41 @@ class Rejections:
         Raises:
             ClickHouseError: the server does not answer.
         """
-        parameters = {
-            "topic": f"{self.namespace}.{place.topic}",
-            "partition": place.partition,
-            "offset": place.offset,
-            "values": True,
-        }
-        rows = (await self.client.query(_SELECT_ONE, parameters=parameters)).result_rows
+        select = _WITH_VALUES + _OF_A_PLACE
+        rows = (await self.client.query(select, self._names(place))).result_rows
         return self._rejection(rows[0]) if rows else None
 
     async def newest_first(
-        self, filters: Filters, *, before: Rejection | None = None, values: bool = False
+        self, filters: Filters, last: Rejection | None = None
     ) -> AsyncIterator[Rejection]:
-        """Give what the filters let through, beginning below `before`."""
-        last = before
-        while True:
-            start = _start(self.namespace, last, _BEYOND_MS)
-            page = await self._page(_NEWEST_FIRST, filters, start, values=values)
-            for last in page:
-                yield last
-            if len(page) < _PAGE:
-                return
+        """Give what the filters let through without the values, beginning below `last`."""
+        select = _WITHOUT_VALUES + _FILTERED + _NEWEST_FIRST
+        while page := await self._page(select, filters, last, _BEYOND_MS):
+            for each in page:
+                yield each
+            last = page[-1]
 
     async def oldest_first(self, filters: Filters) -> AsyncIterator[list[Rejection]]:
         """Give what the filters let through with the values, in pages, in order of arrival."""
-        last = None
-        while page := await self._page(
-            _OLDEST_FIRST, filters, _start(self.namespace, last, -1), values=True
-        ):
+        select, last = _WITH_VALUES + _FILTERED + _OLDEST_FIRST, None
+        while page := await self._page(select, filters, last, _BEFORE_MS):
             yield page
             last = page[-1]
 
     async def _page(
-        self, order: str, filters: Filters, start: Mapping[str, Any], *, values: bool
+        self, select: str, filters: Filters, last: Rejection | None, at: int
     ) -> list[Rejection]:
-        parameters = {**filters.parameters, **start, "values": values, "limit": _PAGE}
-        rows = await self.client.query(_COLUMNS + _FILTERED + order, parameters=parameters)
+        """Return the page behind a rejection, or the first one, which begins at a moment."""
+        start = {"at": at, "topic": "", "partition": 0, "offset": 0}
+        if last is not None:
+            start = {"at": last.received_at, **self._names(last.place)}
+        bound = {**filters.parameters, **start, "prefix": f"{self.namespace}.", "limit": _PAGE}
+        rows = await self.client.query(select, bound)
         return [self._rejection(row) for row in rows.result_rows]
+
+    def _names(self, place: Place) -> dict[str, Any]:
+        topic = f"{self.namespace}.{place.topic}"
+        return {"topic": topic, "partition": place.partition, "offset": place.offset}
 
     def _rejection(self, row: Sequence[Any]) -> Rejection:
         topic, partition, offset, reason, message, source, at, key, key_encoding, *rest = row
@@ -145,16 +151,3 @@ class Rejections:
             headers=headers_of(headers),
             whole=whole,
         )
-
-
-def _start(namespace: str, last: Rejection | None, beyond: int) -> dict[str, Any]:
-    """Return what binds the beginning of a page: behind a rejection, or at the end of time."""
-    if last is None:
-        return {"at": beyond, "topic": "", "partition": 0, "offset": 0}
-    place = last.place
-    return {
-        "at": last.received_at,
-        "topic": f"{namespace}.{place.topic}",
-        "partition": place.partition,
-        "offset": place.offset,
-    }

@@ -321,12 +321,12 @@ def test_an_event_that_has_an_id_keeps_it_and_is_a_repetition_like_any_other(
 
 def test_many_are_sent_in_order_of_their_arrival(pipeline: Rejecting) -> None:
     names = pipeline.reject(
-        *(Bad(b'{"event":"x","timestamp":"%d"}' % n, [("source", b"many")]) for n in range(450))
+        *(Bad(b'{"event":"x","timestamp":"%d"}' % n, [("source", b"many")]) for n in range(1100))
     )
     options = ("--source", "many", "--set", "user_id=many", "--unset", "timestamp")
-    assert "450 could be sent" in pipeline.say("replay", *options)
-    assert "450 sent, 0 replayed already" in pipeline.say("replay", *options, "--yes")
-    assert "0 sent, 450 replayed already" in pipeline.say("replay", *options, "--yes")
+    assert "1,100 could be sent" in pipeline.say("replay", *options)
+    assert "1,100 sent, 0 replayed already" in pipeline.say("replay", *options, "--yes")
+    assert "0 sent, 1,100 replayed already" in pipeline.say("replay", *options, "--yes")
     ids = [row["event_id"] for row in pipeline.events_of("many")]
     assert ids == [f"replay:{pipeline.log_id}:{name}" for name in names]
 
@@ -416,6 +416,25 @@ def test_of_two_at_once_the_earlier_is_fenced_and_says_so(
     assert "is now" not in said
     assert "Traceback" not in capfd.readouterr().err
     assert len(pipeline.events_of("two")) == 3
+
+
+def test_who_comes_after_another_finds_its_marks(
+    pipeline: Rejecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run ends right before the producer of this one starts."""
+    names = pipeline.reject(*(Bad(b'{"event":"play"}') for _ in range(3)))
+    options = (*names, "--set", "user_id=after", "--yes")
+    real = AIOKafkaProducer.start
+
+    async def late(self: AIOKafkaProducer) -> None:
+        _, said = await asyncio.to_thread(pipeline.run_process, *options)
+        assert "3 sent" in said, said
+        await real(self)
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", late)
+    assert "0 sent, 3 replayed already" in pipeline.say("replay", *options)
+    monkeypatch.undo()
+    assert len(pipeline.events_of("after")) == 3
 
 
 def test_marks_of_another_log_are_refused(settings: Settings) -> None:
