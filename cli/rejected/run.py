@@ -186,13 +186,14 @@ async def _replay(settings: Settings, chosen: Chosen, repair: Repair, *, yes: bo
         if not yes:
             marks = await read_marks(settings)
             async for page in _pages(rejections, chosen):
-                _say([judge.decide(*each, marks) for each in page], "would be", found)
+                outcomes = [judge.decide(*each, marks) for each in page]
+                _say(outcomes, "would be", found, chosen)
             return found
         async with replaying(settings) as replay:
             async for page in _pages(rejections, chosen):
                 outcomes = [judge.decide(*each, replay.marks) for each in page]
                 await replay.send([each for _, each in outcomes if isinstance(each, Ready)])
-                _say(outcomes, "is now", found)
+                _say(outcomes, "is now", found, chosen)
     return found
 
 
@@ -239,9 +240,10 @@ class _Judge:
 _Outcome = tuple[Place, Ready | Mark | str]
 
 
-def _say(outcomes: Sequence[_Outcome], becomes: str, found: Counter[str]) -> None:
-    """Print what became of each, or would, and count."""
+def _say(outcomes: Sequence[_Outcome], becomes: str, found: Counter[str], chosen: Chosen) -> None:
+    """Count, and print what became of each, or would; what has a mark only if it was named."""
     for place, outcome in outcomes:
+        found[type(outcome).__name__] += 1
         if isinstance(outcome, Ready):
             event = outcome.event
             text = (
@@ -249,10 +251,11 @@ def _say(outcomes: Sequence[_Outcome], becomes: str, found: Counter[str]) -> Non
                 f"event_id {event.event_id}"
             )
         elif isinstance(outcome, Mark):
+            if chosen.filters is not None:
+                continue
             text = f"was replayed already, as the event {outcome.event_id} of {outcome.user_id}"
         else:
             text = outcome
-        found[type(outcome).__name__] += 1
         click.echo(f"{place}  {escaped(text)}")
 
 

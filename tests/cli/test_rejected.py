@@ -326,7 +326,8 @@ def test_many_are_sent_in_order_of_their_arrival(pipeline: Rejecting) -> None:
     options = ("--source", "many", "--set", "user_id=many", "--unset", "timestamp")
     assert "1,100 could be sent" in pipeline.say("replay", *options)
     assert "1,100 sent, 0 replayed already" in pipeline.say("replay", *options, "--yes")
-    assert "0 sent, 1,100 replayed already" in pipeline.say("replay", *options, "--yes")
+    again = pipeline.say("replay", *options, "--yes").splitlines()
+    assert again == ["0 sent, 1,100 replayed already, 0 not to be sent."]
     ids = [row["event_id"] for row in pipeline.events_of("many")]
     assert ids == [f"replay:{pipeline.log_id}:{name}" for name in names]
 
@@ -467,6 +468,15 @@ def test_an_installation_from_before_gets_the_topic_by_migrate(settings: Setting
         asyncio.run(require_log(settings))
     assert asyncio.run(run_migrations(settings)) == [f"topic {topic} made"]
     asyncio.run(require_log(settings))
+
+
+def test_a_server_that_is_away_is_named(settings: Settings) -> None:
+    away = dataclasses.replace(settings, kafka="127.0.0.1:1", clickhouse="http://u:p@127.0.0.1:1")
+    environment = environment_of(away)
+    for command in (["list"], ["show", "events/0/0"], ["replay", "--all"]):
+        result = CliRunner().invoke(track, ["rejected", *command], env=environment)
+        assert result.exit_code == 78
+        assert "does not answer" in result.output
 
 
 def test_places_are_typed_as_they_are_shown() -> None:

@@ -2,9 +2,9 @@ import hashlib
 
 import pytest
 
-from contracts.events import Event, Reason, Rejected
-from contracts.metadata import parse_json
-from contracts.records import parse_record, source_of
+from contracts.events import Event, Reason, Rejected, parse_event
+from contracts.metadata import encode_json, parse_json
+from contracts.records import draft_of, parse_record, source_of
 
 BINARY: list[tuple[str, bytes | None]] = [
     ("ce_specversion", b"1.0"),
@@ -126,3 +126,61 @@ def test_source_is_bounded_and_never_fails() -> None:
     assert source_of([("other", b"web")]) == ""
     assert source_of([("source", None)]) == ""
     assert source_of([("source", b"\xff" * 1000)]) == "\ufffd" * 256
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (b'{"event":"play","user_id":"u","metadata":{"n":1.50}}', []),
+        (b'{"event":"play","user_id":"u\\ud800","event_id":"e"}', [("source", b"web")]),
+        (b'{"song":1}', BINARY),
+        (b"", BINARY),
+        (b"text", [*BINARY, ("content-type", b"text/plain")]),
+        (
+            b'{"specversion":"1.0","type":"play","source":"s","id":"1","subject":"u","data":[1]}',
+            STRUCTURED,
+        ),
+        (b"{}", [*without("ce_id"), ("ce_id", b"x" * 200)]),
+    ],
+)
+def test_the_draft_of_an_event_is_that_event(
+    value: bytes, headers: list[tuple[str, bytes | None]]
+) -> None:
+    event, draft = parse_record(value, headers), draft_of(value, headers)
+    assert isinstance(event, Event)
+    assert draft is not None
+    again = parse_event(encode_json(draft))
+    assert isinstance(again, Event)
+    assert again.metadata == event.metadata
+    for name in ("event", "user_id", "timestamp", "event_id"):
+        assert getattr(again, name) == getattr(event, name)
+
+
+def test_the_draft_of_what_is_no_event_has_what_can_be_read() -> None:
+    assert draft_of(b'{"event":7,"x":[]}', []) == {"event": "7", "x": []}
+    assert draft_of(b'{"song":1}', without("ce_subject")) == {
+        "event": "play",
+        "user_id": None,
+        "timestamp": "2025-01-18T14:30:00Z",
+        "metadata": {"song": "1"},
+        "event_id": "/player\n17",
+    }
+    assert (draft_of(b"{}", without("ce_id")) or {})["event_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (None, []),
+        (b"[]", []),
+        (b"\xff", []),
+        (b"nonsense", BINARY),
+        (b"{}", [*BINARY, ("ce_x", b"\xff")]),
+        (b"[]", STRUCTURED),
+        (b"{}", [("content-type", b"application/cloudevents-batch+json")]),
+    ],
+)
+def test_what_cannot_be_read_has_no_draft(
+    value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    assert draft_of(value, headers) is None
