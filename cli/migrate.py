@@ -101,7 +101,7 @@ async def run_migrations(settings: Settings, *, wait_s: float = WAIT_S) -> list[
         ) from error
     except (KafkaError, ClickHouseError, TimeoutError) as error:
         raise StartupError(
-            f"A server failed during the migration ({error or type(error).__name__}); "
+            f"A server failed during the migration ({str(error) or type(error).__name__}); "
             "run it again: it goes on where it was."
         ) from error
     finally:

@@ -135,6 +135,6 @@ def _bounded(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run(asyncio.wait_for(work, _WITHIN_S))
     except (KafkaError, TimeoutError) as error:
         raise StartupError(
-            f"Kafka does not answer ({error or type(error).__name__}). Start it, or name another "
-            "one with TRACK_KAFKA."
+            f"Kafka does not answer ({str(error) or type(error).__name__}). Start it, or name "
+            "another one with TRACK_KAFKA."
         ) from error

@@ -87,7 +87,7 @@ async def _verify(settings: Settings) -> bool:
         raise StartupError(str(error)) from error
     except (KafkaError, ClickHouseError, TimeoutError) as error:
         raise StartupError(
-            f"A server failed in the middle ({error or type(error).__name__}); run it again."
+            f"A server failed in the middle ({str(error) or type(error).__name__}); run it again."
         ) from error
     return agrees
 

@@ -64,7 +64,7 @@ async def require_log(
             ) from error
         if clickhouse == "required":
             raise ServerAwayError(
-                f"ClickHouse does not answer: {error or type(error).__name__}. "
+                f"ClickHouse does not answer: {str(error) or type(error).__name__}. "
                 "Start it, or name another one with TRACK_CLICKHOUSE."
             ) from error
     return log

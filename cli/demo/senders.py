@@ -135,7 +135,7 @@ async def _send(connection: HTTPConnection, body: bytes) -> bool:
         try:
             answer = await connection.request("POST", "/track", body)
         except OSError as error:
-            problem = f"{error or type(error).__name__}"
+            problem = f"{str(error) or type(error).__name__}"
         else:
             if answer.status == 200:
                 return True

@@ -86,8 +86,8 @@ async def replaying(settings: Settings) -> AsyncIterator[Replay]:
         ) from error
     except (KafkaError, TimeoutError) as error:
         raise StartupError(
-            f"Kafka failed ({error or type(error).__name__}); whether the last records were sent is"
-            " not known. Run it again: what was sent has its mark and is not sent again."
+            f"Kafka failed ({str(error) or type(error).__name__}); whether the last records were "
+            "sent is not known. Run it again: what was sent has its mark and is not sent again."
         ) from error
     finally:
         await _stop(producer)

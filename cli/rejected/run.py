@@ -138,7 +138,7 @@ async def _rejections(settings: Settings) -> AsyncIterator[Rejections]:
             await client.close()
     except (KafkaError, ClickHouseError, TimeoutError) as error:
         raise StartupError(
-            f"A server does not answer ({error or type(error).__name__}); run it again."
+            f"A server does not answer ({str(error) or type(error).__name__}); run it again."
         ) from error
 
 
