@@ -109,7 +109,7 @@ def rules(namespace: str, users: Mapping[str, str]) -> list[Rule]:
     allow("admin", Kind.TRANSACTIONAL_ID, begun, (*write, Operation.DESCRIBE), Names.PREFIXED)
     # Every service looks at the start whether topics and log are as they must be.
     for role in ("ingest", "sessionizer", "writer"):
-        allow(role, Kind.TOPIC, [*topics.partitioned, topics.meta], look)
+        allow(role, Kind.TOPIC, [*topics.partitioned, *topics.single], look)
         allow(role, Kind.TOPIC, [topics.meta], read)
     outputs = (topics.accepted, topics.sessions, topics.rejected)
     allow("ingest", Kind.TOPIC, [topics.events], write)

@@ -100,7 +100,7 @@ def acls(apply: bool, renamed: tuple[str, ...]) -> None:
                 f"{each} is not ROLE=NAME with one of {', '.join(ROLES)}", param_hint="--user"
             )
         users[role] = name
-    with _refusals():
+    with refusals():
         settings = with_stack(_settings())
         (apply_rules if apply else show_rules)(settings, users)
 

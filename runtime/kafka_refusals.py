@@ -43,8 +43,8 @@ async def explain_failure(servers: KafkaServers, error: BaseException) -> str:
         )
     said = await _try_to_enter(servers) if isinstance(error, KafkaConnectionError) else None
     return said or (
-        f"Kafka ({servers}) does not answer: {error or type(error).__name__}. Start it, or name "
-        "another one with TRACK_KAFKA."
+        f"Kafka ({servers}) does not answer: {str(error) or type(error).__name__}. Start it, or "
+        "name another one with TRACK_KAFKA."
     )
 
 

@@ -70,7 +70,7 @@ async def replaying(settings: Settings) -> AsyncIterator[Replay]:
         StartupError: another run began meanwhile, or Kafka does not answer.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_servers,
+        **settings.kafka_servers.client_arguments(),
         transactional_id=f"{settings.namespace}.replay",
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         linger_ms=0,

@@ -26,6 +26,7 @@ from contracts.replays import Mark, Place
 from contracts.topics import Partitioner
 from runtime.clickhouse import ClickHouseError, connect
 from runtime.kafka import KafkaError
+from runtime.kafka_refusals import explain_failure
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 
@@ -136,9 +137,12 @@ async def _rejections(settings: Settings) -> AsyncIterator[Rejections]:
             yield Rejections(client, settings.namespace)
         finally:
             await client.close()
-    except (KafkaError, ClickHouseError, TimeoutError) as error:
+    except (KafkaError, TimeoutError) as error:
+        raise StartupError(await explain_failure(settings.kafka_servers, error)) from error
+    except ClickHouseError as error:
         raise StartupError(
-            f"A server does not answer ({str(error) or type(error).__name__}); run it again."
+            f"ClickHouse does not answer: {error}. Start it, or name another one with "
+            "TRACK_CLICKHOUSE."
         ) from error
 
 

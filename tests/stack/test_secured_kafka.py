@@ -165,12 +165,14 @@ WRITING = [
     ("producer", "rejected", TopicAuthorizationFailedError),
     ("producer", "state", TopicAuthorizationFailedError),
     ("producer", "meta", TopicAuthorizationFailedError),
+    ("producer", "replayed", TopicAuthorizationFailedError),
     ("reader", "events", TopicAuthorizationFailedError),
     ("ingest", "accepted", TopicAuthorizationFailedError),
     ("ingest", "state", TopicAuthorizationFailedError),
     ("writer", "events", TopicAuthorizationFailedError),
     ("writer", "accepted", TopicAuthorizationFailedError),
     ("sessionizer", "meta", TopicAuthorizationFailedError),
+    ("sessionizer", "replayed", TopicAuthorizationFailedError),
     (STRANGER, "events", TopicAuthorizationFailedError),
 ]
 
@@ -210,8 +212,8 @@ async def test_nobody_reads_what_is_not_his(secured: Secured, user: str, topic: 
 @pytest.mark.parametrize("user", ["producer", "reader", "ingest", "writer", STRANGER])
 async def test_nobody_takes_a_transaction_of_the_sessionizer(secured: Secured, user: str) -> None:
     """It would fence the owner of the partition."""
-    mine = f"{secured.settings.namespace}.sessionizer-0"
-    for name in (mine, f"{secured.settings.namespace}-migrate"):
+    namespace = secured.settings.namespace
+    for name in (f"{namespace}.sessionizer-0", f"{namespace}-migrate", f"{namespace}.replay"):
         producer = _producer(secured, user, transactional_id=name)
         with pytest.raises(TransactionalIdAuthorizationFailed):
             await asyncio.wait_for(producer.start(), 10)

@@ -63,7 +63,7 @@ async def test_it_is_as_it_was(settings: Settings, deleted: int, accepted: list[
     await make_log(settings, topics, deleted)
     records = await read(settings, topics, deleted)
     begun_anew, never_ended = partition_of(topics), partition_of(topics)
-    await restore(begun_anew, settings.kafka, topics, WINDOW)
+    await restore(begun_anew, settings.kafka_servers, topics, WINDOW)
     found, all_found = Accepted(), Accepted()
     for record in records:
         never_ended.step(record, all_found)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def partition_of(topics: Topics) -> Partition:
 async def make_log(settings: Settings, topics: Topics, deleted: int) -> None:
     """Write what came before and after, and the position between; delete some of the beginning."""
     by_producer = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
-    async with open_admin(settings.kafka) as admin:
+    async with open_admin(settings.kafka_servers) as admin:
         await admin.create_topics(
             [
                 NewTopic(topics.events, 1, 1, topic_configs=by_producer),
@@ -103,7 +103,7 @@ async def make_log(settings: Settings, topics: Topics, deleted: int) -> None:
 async def read(settings: Settings, topics: Topics, first: int) -> list[Any]:
     where = TopicPartition(topics.events, 0)
     records: list[Any] = []
-    async with open_consumer(settings.kafka) as consumer:
+    async with open_consumer(settings.kafka_servers) as consumer:
         consumer.assign([where])
         consumer.seek(where, first)
         while len(records) < len(BEFORE) + len(AFTER) - first:
