@@ -119,6 +119,21 @@ def verify() -> None:
 
 
 @track.command()
+@click.option("--yes", is_flag=True, help="Do it, instead of saying what would be done.")
+def repair(yes: bool) -> None:
+    """Say what of tables and offsets does not fit the topics, and mend it.
+
+    The writer must be stopped. Where no stack runs, Kafka and ClickHouse are started for as long
+    as it takes. Exit code 0 only if nothing is left to mend.
+    """
+    from cli.repair.run import repair as run_repair
+    from cli.repair.servers import servers_for
+
+    with _refusals(), servers_for(_settings()) as settings:
+        sys.exit(0 if run_repair(settings, confirmed=yes) else 1)
+
+
+@track.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
 @click.option(
     "--users",

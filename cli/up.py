@@ -7,14 +7,12 @@ all checks have passed, or a process left behind.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import http.client
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +20,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from cli.addresses import Stack, find_stack, publish_stack, withdraw_stack
+from cli.addresses import Stack, publish_stack, withdraw_stack
+from cli.folder import AlreadyRunningError, clear_folder, sole_owner
+from cli.servers import local_ports, local_servers
 from cli.supervisor import (
     EXIT_CONFIGURATION,
     RefusedError,
@@ -31,39 +31,19 @@ from cli.supervisor import (
     StopRequests,
     Supervisor,
 )
-from deploy.local import downloads
-from deploy.local.clickhouse import (
-    ADMIN,
-    ANALYST,
-    CHECK,
-    QUERY,
-    WRITER,
-    Ports,
-    clickhouse_program,
-    keep_passwords,
-    user_urls,
-)
-from deploy.local.clickhouse_process import NOT_CONFINED
-from deploy.local.kafka import kafka_program
-from deploy.local.landlock import landlock_version
+from deploy.local.clickhouse import ADMIN, CHECK, QUERY, WRITER
 from deploy.local.machine import busy_ports, folder_problems, platform_problems
-from deploy.local.processes import Program, ServerError, clear_left_over, started_at
+from deploy.local.processes import Program, ServerError, started_at
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
 
-_MOST_LOCAL_PARTITIONS = 4
 _START_SECONDS = 90
-_STOPPING_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
 _CLICKHOUSE = "TRACK_CLICKHOUSE"
 # Which user of the local ClickHouse each service is.
 _USER_OF = {"migrate": ADMIN, "writer": WRITER, "sessionizer": CHECK, "serve": QUERY}
 # The command that stands beside the Python of the environment.
 TRACK = Path(sys.executable).with_name("track")
-
-
-class AlreadyRunningError(Exception):
-    """Another `track up` has the folder; the message says which process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +79,8 @@ def run_up(settings: Settings, *, ends_with_parent: bool = False, track: Path = 
     try:
         _check(platform_problems(clickhouse=not settings.clickhouse))
         _check(folder_problems([(home, "data and logs")]))
-        with _sole_owner(home, requests, say):
-            _clear(home, say)
+        with sole_owner(home, requests, say):
+            clear_folder(home, say)
             _check(_port_problems(settings))
             return _run(_plan(settings, home, track, say), requests, say)
     except StopRequestedError:
@@ -143,36 +123,17 @@ def _run(plan: _Plan, requests: StopRequests, say: Say) -> int:
 
 def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
     """Get the servers' files and decide on programs, addresses and the services' environment."""
-    servers: list[Program] = []
-    clickhouse, analyst = dict.fromkeys(_USER_OF, settings.clickhouse), ""
-    partitions = settings.partitions
-    if not settings.kafka:
-        jars = downloads.kafka_jars(say)
-        folder, log = home / "kafka", home / "logs" / "kafka.log"
-        if not os.environ.get("TRACK_PARTITIONS"):
-            partitions = local_partitions(folder, os.cpu_count() or 1)
-        servers.append(kafka_program(folder, settings.kafka_port, log, jars))
-    if not settings.clickhouse:
-        library = downloads.clickhouse_library(say)
-        folder, log = home / "clickhouse", home / "logs" / "clickhouse.log"
-        ports = Ports(settings.clickhouse_port, settings.clickhouse_native_port)
-        servers.append(
-            clickhouse_program(folder, ports, settings.namespace, log=log, library=library)
-        )
-        urls = user_urls(settings.clickhouse_port, keep_passwords(folder))
-        clickhouse = {service: urls[user] for service, user in _USER_OF.items()}
-        analyst = urls[ANALYST]
-        if not landlock_version():
-            say(f"[yellow]![/] {NOT_CONFINED}")
+    servers = local_servers(settings, home, say)
+    clickhouse = {service: servers.clickhouse[user] for service, user in _USER_OF.items()}
     stack = Stack(
         pid=os.getpid(),
         started=started_at(os.getpid()),
         http=f"http://{_reachable(settings.host)}:{settings.port}",
         kafka=settings.kafka_servers.addresses,
         clickhouse=clickhouse["migrate"],
-        analyst=analyst,
+        analyst=servers.analyst,
         namespace=settings.namespace,
-        partitions=partitions,
+        partitions=servers.partitions,
         kafka_security=settings.kafka_security,
         kafka_user=settings.kafka_user,
         kafka_password=settings.kafka_password,
@@ -181,27 +142,12 @@ def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
     decided = {
         "TRACK_HOME": str(home),
         "TRACK_KAFKA": settings.kafka_servers.addresses,
-        "TRACK_PARTITIONS": str(partitions),
+        "TRACK_PARTITIONS": str(servers.partitions),
     }
     # A variable and the one that names its file must not both be set.
     replaced = {f"{name}_FILE" for name in (*decided, _CLICKHOUSE)}
     foreign = {name: value for name, value in os.environ.items() if name not in replaced}
-    return _Plan(settings, home, track, {**foreign, **decided}, clickhouse, tuple(servers), stack)
-
-
-def local_partitions(kafka: Path, cores: int) -> int:
-    """Return how many partitions the topics of the local Kafka have: one a core, at most four.
-
-    Each partition has transactions and inserts of its own, which on few cores cost more than they
-    give. The number is chosen when Kafka's folder is made, and kept there: topics keep it too. A
-    folder that keeps none was made when it was always four.
-    """
-    note = kafka / "partitions"
-    if not note.exists():
-        chosen = _MOST_LOCAL_PARTITIONS if kafka.exists() else cores
-        kafka.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{min(_MOST_LOCAL_PARTITIONS, chosen)}\n")
-    return int(note.read_text())
+    return _Plan(settings, home, track, {**foreign, **decided}, clickhouse, servers.programs, stack)
 
 
 def _processors(plan: _Plan) -> list[Program]:
@@ -261,12 +207,7 @@ def _reachable(host: str) -> str:
 
 
 def _port_problems(settings: Settings) -> list[str]:
-    local = {}
-    if not settings.kafka:
-        local["TRACK_KAFKA_PORT"] = settings.kafka_port
-    if not settings.clickhouse:
-        local["TRACK_CLICKHOUSE_PORT"] = settings.clickhouse_port
-        local["TRACK_CLICKHOUSE_NATIVE_PORT"] = settings.clickhouse_native_port
+    local = local_ports(settings)
     taken = {port: name for name, port in local.items()}
     if settings.port in taken:
         return [f"TRACK_PORT and {taken[settings.port]} are both {settings.port}; change one."]
@@ -277,57 +218,6 @@ def _port_problems(settings: Settings) -> list[str]:
 def _check(problems: list[str]) -> None:
     if problems:
         raise ServerError("\n".join(problems))
-
-
-@contextmanager
-def _sole_owner(home: Path, requests: StopRequests, say: Say) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel lets go of when this process dies."""
-    run = home / "run"
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "lock").open("a+") as lock:
-        _lock(lock.fileno(), home, requests, say)
-        (run / "stopping").unlink(missing_ok=True)
-        yield
-
-
-def _lock(lock: int, home: Path, requests: StopRequests, say: Say) -> None:
-    """Take the lock; wait where the one who has it is just stopping."""
-    deadline, told = time.monotonic() + _STOPPING_SECONDS, False
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stopping = (home / "run" / "stopping").exists()
-            if not stopping or time.monotonic() > deadline:
-                raise AlreadyRunningError(_already_running(home)) from None
-        else:
-            return
-        if not told:
-            say("The stack of this folder is stopping; waiting for its end …")
-            told = True
-        if requests.asked:
-            raise StopRequestedError
-        time.sleep(0.1)
-
-
-def _already_running(home: Path) -> str:
-    stack = find_stack(home)
-    which = f" (pid {stack.pid}, {stack.http})" if stack else ""
-    return (
-        f"A stack runs in {home} already{which}; stop it with Ctrl-C there, or set TRACK_HOME and "
-        "the ports to start another one."
-    )
-
-
-def _clear(home: Path, say: Say) -> None:
-    """End what a killed run left, and say so."""
-    stale = (home / "stack.json").exists() or any((home / "run").glob("*.json"))
-    left = clear_left_over(home / "run")
-    withdraw_stack(home)
-    if left:
-        say(f"[yellow]![/] An earlier run was killed; ended what it left: {', '.join(left)}.")
-    elif stale:
-        say("[yellow]![/] An earlier run was killed; none of its processes was left.")
 
 
 def _addresses(plan: _Plan, now: datetime) -> str:

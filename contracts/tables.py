@@ -32,13 +32,15 @@ class BaseTable:
     """A table that takes the rows of one topic, its twin that keeps nothing, and its rollups.
 
     The twin has the same columns, the Null engine and no views: it refuses what the table would
-    refuse. `names_topic` says that rows of several topics may lie in it (`kafka_topic`).
+    refuse. `names_topic` says that rows of several topics may lie in it (`kafka_topic`). `bucket`
+    is the expression that gives a row's bucket, as its rollups' views have it.
     """
 
     name: str
     twin: str
     rollups: tuple[Rollup, ...] = ()
     names_topic: bool = False
+    bucket: str = ""
 
 
 EVENTS = BaseTable(
@@ -49,15 +51,20 @@ EVENTS = BaseTable(
             "event_counts_15m",
             "event_counts_15m_view",
             ("bucket", "event"),
-            {"events": "sumIf", "users_state": "uniqCombined64MergeIf(14)"},
+            {
+                "events": "sumIf",
+                "users_state": "uniqCombined64MergeIf(14)",
+                "last_offset": "maxIf",
+            },
         ),
         Rollup(
             "user_counts_15m",
             "user_counts_15m_view",
             ("user_id", "bucket", "event"),
-            {"events": "sumIf"},
+            {"events": "sumIf", "last_offset": "maxIf"},
         ),
     ),
+    bucket="toStartOfFifteenMinutes(timestamp)",
 )
 SESSIONS = BaseTable(
     "sessions",
@@ -73,9 +80,11 @@ SESSIONS = BaseTable(
                 "shortest_ms": "minIf",
                 "longest_ms": "maxIf",
                 "users_state": "uniqCombined64MergeIf(14)",
+                "last_offset": "maxIf",
             },
         ),
     ),
+    bucket="toStartOfFifteenMinutes(started_at)",
 )
 REJECTED_EVENTS = BaseTable("rejected_events", "rejected_events_refusals", names_topic=True)
 
@@ -117,14 +126,43 @@ def fill_statement(database: str, base: BaseTable, rollup: Rollup, as_select: st
     Raises:
         ValueError: the SELECT does not read the base table in exactly one place.
     """
-    source = f"FROM {database}.{base.name}"
-    if as_select.count(source) != 1:
-        raise ValueError(f"{rollup.view} does not read {database}.{base.name} in one place")
     rows = (
-        f"FROM (SELECT * {source} WHERE kafka_partition = {{partition:UInt16}}"
-        f" AND kafka_offset BETWEEN {{first:UInt64}} AND {{last:UInt64}}) AS {base.name}"
+        f"SELECT * FROM {database}.{base.name} "  # noqa: S608 - names of ours
+        "WHERE kafka_partition = {partition:UInt16}"
+        " AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}"
     )
-    return f"INSERT INTO {database}.{rollup.name} {as_select.replace(source, rows)}"
+    return _fill(database, base, rollup, as_select, rows)
+
+
+def refill_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
+    """Return the INSERT that fills some buckets of a rollup from their rows.
+
+    Arguments and errors as of `fill_statement`; the parameters are `partition` and `buckets`.
+    """
+    rows = (
+        f"SELECT * FROM {database}.{base.name} "  # noqa: S608 - names of ours
+        "WHERE kafka_partition = {partition:UInt16}"
+        f" AND toUnixTimestamp({base.bucket}) IN {{buckets:Array(UInt32)}}"
+    )
+    return _fill(database, base, rollup, as_select, rows)
+
+
+def add_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
+    """Return the INSERT that adds to a rollup's buckets the rows behind the last one they count.
+
+    Arguments and errors as of `fill_statement`; the parameters are those of `uncounted_statement`.
+    """
+    return _fill(database, base, rollup, as_select, _uncounted(database, base, rollup))
+
+
+def uncounted_statement(database: str, base: BaseTable, rollup: Rollup) -> str:
+    """Return the SELECT of how many rows lie behind the last one that their bucket counts.
+
+    Its parameters are `partition`, `since` and `remembered`: it asks for the buckets before `since`
+    and for rows received from `remembered` on (both in seconds). What was received earlier, the
+    rollup may have forgotten.
+    """
+    return f"SELECT count() FROM ({_uncounted(database, base, rollup)})"  # noqa: S608
 
 
 def recount_statement(database: str, rollup: Rollup, as_select: str) -> str:
@@ -136,6 +174,45 @@ def recount_statement(database: str, rollup: Rollup, as_select: str) -> str:
     to be bound: with `least` the buckets before `since` are compared instead, where the rollup may
     count rows that are gone, but not fewer.
     """
+    key = ", ".join(rollup.key)
+    return f"{_recount(database, rollup, as_select)}\nORDER BY {key}\nLIMIT {{limit:UInt32}}"
+
+
+def differing_statement(database: str, rollup: Rollup, as_select: str) -> str:
+    """Return the SELECT of the buckets in which `recount_statement` finds something."""
+    recount = _recount(database, rollup, as_select)
+    return f"SELECT DISTINCT toUnixTimestamp(bucket) AS at FROM ({recount}) ORDER BY at"  # noqa: S608
+
+
+def _fill(database: str, base: BaseTable, rollup: Rollup, as_select: str, rows: str) -> str:
+    """Return the INSERT of what the view's SELECT makes of these rows instead of the table's."""
+    source = f"FROM {database}.{base.name}"
+    if as_select.count(source) != 1:
+        raise ValueError(f"{rollup.view} does not read {database}.{base.name} in one place")
+    select = as_select.replace(source, f"FROM ({rows}) AS {base.name}")
+    return f"INSERT INTO {database}.{rollup.name} {select}"
+
+
+def _uncounted(database: str, base: BaseTable, rollup: Rollup) -> str:
+    """Return the SELECT of the rows that lie behind the last one that their bucket counts.
+
+    A rollup takes a partition's rows in the order of their offsets, so a bucket counts everything
+    up to its `last_offset`.
+    """
+    return f"""
+        SELECT rows.* FROM {database}.{base.name} AS rows LEFT JOIN (
+            SELECT toUnixTimestamp(bucket) AS at, max(last_offset) + 1 AS next
+            FROM {database}.{rollup.name}
+            WHERE kafka_partition = {{partition:UInt16}} AND at < {{since:UInt32}}
+            GROUP BY at
+        ) AS counted ON counted.at = toUnixTimestamp({base.bucket})
+        WHERE kafka_partition = {{partition:UInt16}}
+        AND toUnixTimestamp({base.bucket}) < {{since:UInt32}}
+        AND toUnixTimestamp(received_at) >= {{remembered:UInt32}} AND kafka_offset >= counted.next
+    """  # noqa: S608 - names of ours
+
+
+def _recount(database: str, rollup: Rollup, as_select: str) -> str:
     columns = ", ".join((*rollup.key, *rollup.states))
     counted = _number(rollup, next(iter(rollup.states)))
     differs = " OR ".join("{} != {}".format(*_number(rollup, state)) for state in rollup.states)
@@ -156,10 +233,7 @@ FROM (
 )
 WHERE (bucket >= toDateTime({{since:UInt32}}, 'UTC')) != {{least:Bool}}
 GROUP BY {key}
-HAVING if({{least:Bool}}, {counted[0]} > {counted[1]}, {differs})
-ORDER BY {key}
-LIMIT {{limit:UInt32}}
-"""  # noqa: S608 - names of ours
+HAVING if({{least:Bool}}, {counted[0]} > {counted[1]}, {differs})"""  # noqa: S608 - names of ours
 
 
 def _number(rollup: Rollup, state: str) -> tuple[str, str]:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _REQUEST_TIMEOUT_MS = 10_000
+_FETCH_WAIT_MS = 20
 _LEADER_ATTEMPTS, _LEADER_RETRY_S = 100, 0.1
 
 
@@ -211,6 +212,9 @@ async def open_consumer(servers: KafkaServers) -> AsyncIterator[AIOKafkaConsumer
         auto_offset_reset="none",
         isolation_level="read_committed",
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        # It reads to an end and waits for nothing new; a fetch that waits holds up what is asked
+        # behind it.
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
     )
     try:
         await consumer.start()

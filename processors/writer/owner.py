@@ -33,7 +33,13 @@ from processors.writer.pacing import (
 from processors.writer.ranges import Intent, token_of
 from processors.writer.refusals import find_refusals, refusal_lines
 from processors.writer.rules import Rules
-from processors.writer.standing import Standing, behind, doubtful_from, is_expired
+from processors.writer.standing import (
+    FaultError,
+    Standing,
+    behind,
+    doubtful_from,
+    is_expired,
+)
 from processors.writer.storage import Storage
 from runtime.clickhouse import ClickHouseError
 from runtime.failpoints import failpoint
@@ -308,11 +314,10 @@ class Owner:
         """
         refusals = await find_refusals(block, self._try_rows)
         if not refusals:
-            raise behind(
-                str(self),
-                self._rules.base.name,
-                f"refused offsets {block.first} to {block.last}, but its twin takes each row: "
-                "a view fails, or the twin has other columns; this is a fault of the tables",
+            raise FaultError(
+                f"{self}: {self._rules.base.name} refused offsets {block.first} to {block.last}, "
+                f"but {self._rules.base.twin} takes each row: a view fails, or the two have "
+                "different columns. Make them again as deploy/clickhouse has them."
             )
         log.warning(
             "%s: ClickHouse refused %d rows, the first: %s", self, len(refusals), refusals[0]

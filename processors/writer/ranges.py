@@ -1,7 +1,8 @@
 """Ranges of offsets: what one insert holds, how it is announced and how ClickHouse knows it again.
 
-In: offsets of one topic and partition. Out: the intent (metadata of a commit) and the
-deduplication token. Never: anything that depends on how a fetch was cut: the range decides.
+In: offsets of one topic and partition. Out: the intent (metadata of a commit), the mark of a repair
+in its place, and the deduplication token. Never: anything that depends on how a fetch was cut: the
+range decides.
 """
 
 from __future__ import annotations
@@ -31,6 +32,33 @@ def decode_intent(metadata: str) -> Intent | None:
         ValueError: the metadata is something else.
     """
     return msgspec.json.decode(metadata, type=Intent) if metadata else None
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What `track repair` commits in place of an intent: no writer begins until it has ended.
+
+    `repair` names the run. `was` is the metadata that stood there, and `had_offset` whether there
+    was an offset, so that a run that was cut off is taken up where it began; `cut_off` says that
+    one was.
+    """
+
+    repair: str
+    was: str
+    had_offset: bool
+    cut_off: bool = False
+
+
+def encode_mark(mark: Mark) -> str:
+    """Return the metadata of a commit that keeps writers away."""
+    return msgspec.json.encode(mark).decode()
+
+
+def decode_mark(metadata: str) -> Mark | None:
+    """Return the mark that a commit carries, or None where it carries none."""
+    try:
+        return msgspec.json.decode(metadata, type=Mark)
+    except msgspec.MsgspecError:
+        return None
 
 
 def token_of(log_id: str, topic: str, partition: int, first: int, last: int) -> str:

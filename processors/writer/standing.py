@@ -24,7 +24,7 @@ import msgspec
 from contracts.timestamps import DAY_MS
 from processors.writer.ranges import Intent
 
-_REPAIR = "Run `track repair`, which fills the tables from the topics."
+REPAIR = "Run `track repair`, which fills the tables from the topics."
 
 
 class FaultError(Exception):
@@ -77,24 +77,24 @@ def require_possible(name: str, standing: Standing) -> None:
         if highest is not None:
             raise FaultError(
                 f"{name}: the group of the writer has no offset, but {highest[1]} has rows up to "
-                f"offset {highest[0]}. {_REPAIR}"
+                f"offset {highest[0]}. {REPAIR}"
             )
         return
     if standing.committed < standing.log_start:
         raise FaultError(
             f"{name}: the next offset is {standing.committed}, but the log begins at "
-            f"{standing.log_start}: Kafka no longer has what lies between. {_REPAIR}"
+            f"{standing.log_start}: Kafka no longer has what lies between. {REPAIR}"
         )
     end = standing.committed - 1 if standing.intent is None else standing.intent.end
     if standing.committed > standing.log_end or end >= standing.log_end:
         raise FaultError(
             f"{name}: offsets up to {end} were announced, but the log ends at "
-            f"{standing.log_end}: it is not the log that was read before. {_REPAIR}"
+            f"{standing.log_end}: it is not the log that was read before. {REPAIR}"
         )
     if highest is not None and highest[0] > end:
         raise FaultError(
             f"{name}: {highest[1]} has rows up to offset {highest[0]}, but only {end} was "
-            f"announced: offsets were reset, or Kafka was restored. {_REPAIR}"
+            f"announced: offsets were reset, or Kafka was restored. {REPAIR}"
         )
 
 
@@ -130,4 +130,4 @@ def is_expired(line: bytes, days: int, now_ms: int) -> bool:
 
 def behind(name: str, table: str, what: str) -> FaultError:
     """Return the fault of a table that lacks rows which were inserted."""
-    return FaultError(f"{name}: {table} {what}. {_REPAIR}")
+    return FaultError(f"{name}: {table} {what}. {REPAIR}")

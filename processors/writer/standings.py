@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from contracts.log import Log
 from contracts.tables import BaseTable
 from processors.writer.failures import Failure, failure_of
-from processors.writer.ranges import Intent, decode_intent
+from processors.writer.ranges import Intent, decode_intent, decode_mark
 from processors.writer.standing import FaultError, Standing, require_possible
 from processors.writer.storage import Storage
 from runtime.clickhouse import ClickHouseError
@@ -76,12 +76,27 @@ async def read_commits(
         FaultError: another program commits for the group.
         KafkaError: Kafka refuses to tell.
     """
+    commits = await read_raw_commits(servers, group, partitions)
+    return {
+        where: (offset, _intent_of(where, metadata))
+        for where, (offset, metadata) in commits.items()
+    }
+
+
+async def read_raw_commits(
+    servers: str, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int | None, str]]:
+    """Return each partition's committed offset, if there is one, and the metadata beside it.
+
+    Raises:
+        KafkaError: Kafka refuses to tell.
+    """
     async with open_admin(servers) as admin:
         found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
-    commits = {}
+    commits: dict[TopicPartition, tuple[int | None, str]] = {}
     for where in partitions:
         offset, metadata = found.get(where, (_NO_OFFSET, ""))
-        commits[where] = (None if offset == _NO_OFFSET else offset, _intent_of(where, metadata))
+        commits[where] = (None if offset == _NO_OFFSET else offset, metadata or "")
     return commits
 
 
@@ -102,7 +117,7 @@ async def _read_heights(
             for topic, base in tables.items():
                 numbers = [where.partition for where in partitions if where.topic == topic]
                 if numbers:
-                    heights |= await _heights_of_topic(storage, base, topic, numbers)
+                    heights |= await heights_of_topic(storage, base, topic, numbers)
             return heights
         except ClickHouseError as error:
             if failure_of(error) is not Failure.TRANSIENT:
@@ -111,9 +126,14 @@ async def _read_heights(
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _heights_of_topic(
+async def heights_of_topic(
     storage: Storage, base: BaseTable, topic: str, numbers: Sequence[int]
 ) -> dict[TopicPartition, Heights]:
+    """Return how far the tables of a topic are, by partition.
+
+    Raises:
+        ClickHouseError: ClickHouse does not tell.
+    """
     rows = await storage.heights(base, topic, numbers)
     refused = await storage.refused_heights(topic, numbers)
     rollups = {each.name: await storage.rollup_heights(each, numbers) for each in base.rollups}
@@ -140,7 +160,13 @@ def _intent_of(where: TopicPartition, metadata: str) -> Intent | None:
     try:
         return decode_intent(metadata)
     except ValueError as error:
+        name = f"{where.topic}/{where.partition}"
+        if decode_mark(metadata) is not None:
+            raise FaultError(
+                f"{name}: `track repair` has begun and not ended. Wait for its end; if it was cut "
+                "off, run `track repair --yes` again."
+            ) from error
         raise FaultError(
-            f"{where.topic}/{where.partition}: the group's offset carries {metadata!r}, which this "
-            "writer did not write; another program commits for the same group. Stop it."
+            f"{name}: the group's offset carries {metadata!r}, which this writer did not write; "
+            "another program commits for the same group. Stop it, then run `track repair`."
         ) from error

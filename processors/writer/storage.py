@@ -27,7 +27,7 @@ INSERTS_AT_ONCE = 4
 MAX_EXECUTION_S = 60
 _NEVER_SPLIT = 1 << 40
 
-_ONE_BLOCK: Mapping[str, str | int] = {
+ONE_BLOCK: Mapping[str, str | int] = {
     "max_execution_time": MAX_EXECUTION_S,
     "max_insert_block_size": _NEVER_SPLIT,
     "max_insert_block_size_bytes": 0,
@@ -43,7 +43,7 @@ _ONE_BLOCK: Mapping[str, str | int] = {
     "send_progress_in_http_headers": 0,
 }
 LINES: Mapping[str, str | int] = {
-    **_ONE_BLOCK,
+    **ONE_BLOCK,
     "async_insert": 0,
     "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
@@ -134,7 +134,7 @@ class Storage:
         """
         view = await self.ask(SELECT_VIEW, {"view": rollup.view})
         statement = fill_statement(self._settings.namespace, base, rollup, view[0][0])
-        settings = {**_ONE_BLOCK, "insert_deduplication_token": token}
+        settings = {**ONE_BLOCK, "insert_deduplication_token": token}
         where = {"partition": partition, "first": first, "last": last}
         await self._with_line(lambda line: line.run(statement, where, settings, may_send))
 

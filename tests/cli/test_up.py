@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from cli.addresses import find_stack, with_stack
-from cli.up import local_partitions
+from cli.servers import local_partitions
 from runtime.settings import Settings
 from tests.running_stack import (
     RunningStack,

@@ -1,0 +1,1 @@
+"""Topics, tables and rollups held against each other, for `track verify` and `track repair`."""

@@ -1,0 +1,160 @@
+"""A topic's partition held against its table, row by row.
+
+In: a range of the log, the rows that the table has there. Out: the offsets that lack, that are
+doubled, or whose row is another record's. Never: a look into metadata; a change.
+
+A row is the record's if it has its offset, and the same place and time in `track.events` besides:
+after Kafka was restored, other records may have taken the offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from cli.comparison.reading import read_pieces
+from cli.comparison.runs import Runs
+from contracts.events import Reason
+from contracts.tables import REJECTED_EVENTS, BaseTable
+from processors.writer.commits import now_ms
+from processors.writer.standing import is_expired
+from runtime.clickhouse import AsyncClient
+
+_SELECT_ROWS = """
+SELECT kafka_offset, log_offset, toUnixTimestamp64Milli(received_at) FROM {table:Identifier}
+WHERE kafka_partition = {partition:UInt16}
+  AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}
+"""
+_SELECT_AHEAD = """
+SELECT DISTINCT kafka_offset FROM {table:Identifier}
+WHERE kafka_partition = {partition:UInt16} AND kafka_offset >= {first:UInt64}
+"""
+_OF_TOPIC = "  AND kafka_topic = {topic:String}\n"
+_REFUSED = f"  AND reason = '{Reason.REFUSED_BY_STORAGE}'\n"
+_NOT_REFUSED = f"  AND reason != '{Reason.REFUSED_BY_STORAGE}'\n"
+
+Origin = tuple[int, int]
+"""Where an event stood in `track.events`, and when it was received: what tells records apart."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """What was found in a range.
+
+    Attributes:
+        records: how many records it has.
+        lacking: offsets of records that the table must have and has not.
+        doubled: offsets that it has more than once.
+        foreign: offsets whose row is not the record's, or that have no record.
+        expired: how many records are so old that the table may have dropped them.
+    """
+
+    records: int = 0
+    lacking: Runs = field(default_factory=Runs)
+    doubled: Runs = field(default_factory=Runs)
+    foreign: Runs = field(default_factory=Runs)
+    expired: int = 0
+
+    @property
+    def wrong(self) -> list[tuple[int, int]]:
+        """The ranges in which rows are to be taken away."""
+        return [*self.doubled.ranges, *self.foreign.ranges]
+
+
+async def compare_rows(
+    consumer: AIOKafkaConsumer,
+    client: AsyncClient,
+    base: BaseTable,
+    where: TopicPartition,
+    *,
+    first: int,
+    end: int,
+    days: int,
+) -> Rows:
+    """Compare the records from `first` to before `end` with the rows of these offsets.
+
+    Raises:
+        ServerAwayError: Kafka has given nothing for a while.
+    """
+    rows, now = Rows(), now_ms()
+    async for piece in read_pieces(consumer, where, first, end):
+        found = await rows_between(client, base, where, piece.first, piece.last)
+        judge(rows, piece.records, found, days=days, now=now)
+    return rows
+
+
+def judge(
+    rows: Rows,
+    records: Iterable[Any],
+    found: Mapping[int, Sequence[Origin | None]],
+    *,
+    days: int,
+    now: int,
+) -> None:
+    """Note what is wrong with the rows of a piece; pieces come in the order of the log."""
+    expected = {record.offset: record.value or b"" for record in records}
+    rows.records += len(expected)
+    for offset in sorted(expected.keys() | found.keys()):
+        origins = found.get(offset, ())
+        value = expected.get(offset)
+        gone = value is not None and not origins and is_expired(value, days, now)
+        rows.expired += gone
+        is_foreign = bool(origins) and (value is None or not _are_of(origins, value))
+        rows.lacking.note(offset, is_one=value is not None and not origins and not gone)
+        rows.doubled.note(offset, is_one=len(origins) > 1 and not is_foreign)
+        rows.foreign.note(offset, is_one=is_foreign)
+
+
+async def rows_between(
+    client: AsyncClient, base: BaseTable, where: TopicPartition, first: int, last: int
+) -> dict[int, list[Origin | None]]:
+    """Return the rows of a range of a topic's offsets, those that were put aside among them.
+
+    What was put aside tells nothing of the event's place: it is None.
+    """
+    range_ = {"partition": where.partition, "first": first, "last": last, "topic": where.topic}
+    select, aside = _SELECT_ROWS, _SELECT_ROWS + _OF_TOPIC
+    if base.names_topic:
+        select, aside = aside + _NOT_REFUSED, aside + _REFUSED
+    found: dict[int, list[Origin | None]] = {}
+    rows = await client.query(select, parameters={**range_, "table": base.name})
+    for offset, log_offset, received_at in rows.result_rows:
+        found.setdefault(offset, []).append((log_offset, received_at))
+    rows = await client.query(aside, parameters={**range_, "table": REJECTED_EVENTS.name})
+    for offset, *_ in rows.result_rows:
+        found.setdefault(offset, []).append(None)
+    return found
+
+
+async def offsets_from(
+    client: AsyncClient, base: BaseTable, where: TopicPartition, first: int
+) -> list[int]:
+    """Return the offsets of a topic's rows from one on, in their order."""
+    parameters = {"partition": where.partition, "first": first, "topic": where.topic}
+    tables = {REJECTED_EVENTS.name: _SELECT_AHEAD + _OF_TOPIC}
+    if not base.names_topic:
+        tables[base.name] = _SELECT_AHEAD
+    found: set[int] = set()
+    for table, select in tables.items():
+        rows = await client.query(select, parameters={**parameters, "table": table})
+        found.update(row[0] for row in rows.result_rows)
+    return sorted(found)
+
+
+class _Named(msgspec.Struct):
+    log_offset: int
+    received_at: int
+
+
+def _are_of(origins: Sequence[Origin | None], value: bytes) -> bool:
+    """Tell whether rows are a record's own; a record that does not say where it is from has any."""
+    try:
+        named = msgspec.json.decode(value, type=_Named)
+    except msgspec.MsgspecError:
+        return True
+    own = (named.log_offset, named.received_at)
+    return all(origin is None or origin == own for origin in origins)

@@ -1,0 +1,1 @@
+"""`track repair`: tables, rollups and offsets brought back to what the topics say."""

@@ -1,0 +1,130 @@
+"""A rollup of a partition: what differs is counted again, what is not counted is added.
+
+In: the rows of the base table, which are right by now. Out: the rollup as its view would have it.
+Never: a bucket counted again whose rows are partly gone: it keeps what it has.
+
+Buckets that can be counted again are emptied and filled, each batch in one insert. A run that is
+cut off between the two leaves them empty, so the next one finds them different. An older bucket
+gets the rows behind the last one that it counts, in one insert, and counts them from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cli.comparison.rollups import memory_of, view_of
+from cli.repair.findings import counted, find_in_rollup
+from cli.repair.guard import Guard
+from cli.repair.plan import MendRollup
+from cli.repair.rows import MUTATION, delete_rows
+from contracts.tables import (
+    BaseTable,
+    Rollup,
+    add_statement,
+    refill_statement,
+)
+from processors.writer.storage import ONE_BLOCK
+from runtime.clickhouse import AsyncClient
+from runtime.failpoints import failpoint
+from runtime.settings import Settings
+
+_MOST_BUCKETS = 2_000
+_MOST_ROWS = 1_000_000
+# An insert here may be as large as a rollup, and nobody waits behind it.
+_INSERT = {**ONE_BLOCK, "max_execution_time": 0, "insert_deduplicate": 0}
+
+
+class RollupMender:
+    """Mends rollups, one partition of one at a time."""
+
+    def __init__(self, settings: Settings, client: AsyncClient, guard: Guard) -> None:
+        self._settings = settings
+        self._client = client
+        self._guard = guard
+
+    async def mend(self, step: MendRollup) -> str | None:
+        """Mend a rollup of a partition; return what was done, None if nothing was."""
+        base, rollup, partition = step.place.base, step.rollup, step.place.where.partition
+        memory = memory_of(self._settings, base, rollup, whole=step.whole)
+        faults = await find_in_rollup(
+            self._settings, self._client, step.place, rollup, whole=step.whole
+        )
+        view = await view_of(self._client, rollup)
+        await self._count_again(base, rollup, view, partition, faults.buckets)
+        if faults.uncounted:
+            await self._insert(
+                add_statement(self._settings.namespace, base, rollup, view),
+                {
+                    "partition": partition,
+                    "since": memory.since,
+                    "remembered": memory.remembered,
+                },
+            )
+            failpoint("after_add")
+        if faults.ahead:
+            await self._put_back(rollup, partition, memory.since, step.place.standing.log_end)
+        if not faults:
+            return None
+        quarters = counted(len(faults.buckets), "quarter")
+        added = f", {counted(faults.uncounted, 'row')} added to older ones" * bool(faults.uncounted)
+        return f"{step.place}: {rollup.name}: {quarters} of an hour counted again{added}"
+
+    async def _count_again(
+        self,
+        base: BaseTable,
+        rollup: Rollup,
+        view: str,
+        partition: int,
+        buckets: Sequence[int],
+    ) -> None:
+        for some in _batches(buckets, _MOST_BUCKETS):
+            listed = ", ".join(map(str, some))
+            await self._guard.require_alone()
+            await delete_rows(
+                self._client,
+                rollup.name,
+                f"kafka_partition = {partition} AND toUnixTimestamp(bucket) IN ({listed})",
+            )
+            failpoint("after_empty")
+            statement = refill_statement(self._settings.namespace, base, rollup, view)
+            for batch in await self._by_rows(base, partition, some):
+                await self._insert(statement, {"partition": partition, "buckets": batch})
+                failpoint("after_refill")
+
+    async def _by_rows(
+        self, base: BaseTable, partition: int, buckets: Sequence[int]
+    ) -> list[list[int]]:
+        """Return those of the buckets that have rows, in batches that one insert can take."""
+        counts = await self._client.query(
+            f"SELECT toUnixTimestamp({base.bucket}) AS at, count() FROM {base.name} "  # noqa: S608
+            "WHERE kafka_partition = {partition:UInt16} AND at IN {buckets:Array(UInt32)} "
+            "GROUP BY at ORDER BY at",
+            parameters={"partition": partition, "buckets": list(buckets)},
+        )
+        batches: list[list[int]] = []
+        rows = _MOST_ROWS
+        for bucket, count in counts.result_rows:
+            if rows + count > _MOST_ROWS:
+                batches.append([])
+                rows = 0
+            batches[-1].append(bucket)
+            rows += count
+        return batches
+
+    async def _insert(self, statement: str, parameters: dict[str, object]) -> None:
+        await self._guard.require_alone()
+        await self._client.command(statement, parameters=parameters, settings=_INSERT)
+
+    async def _put_back(self, rollup: Rollup, partition: int, since: int, end: int) -> None:
+        """Let no older bucket say that it counts beyond the log's end."""
+        await self._client.command(
+            f"ALTER TABLE {rollup.name} UPDATE last_offset = {max(end - 1, 0)} WHERE "
+            f"kafka_partition = {partition} AND toUnixTimestamp(bucket) < {since} "
+            f"AND last_offset >= {end}",
+            settings=MUTATION,
+        )
+
+
+def _batches(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,197 @@
+"""The rows of a base table: taken out, and filled from the topic through a twin.
+
+In: a partition, ranges of offsets. Out: the table with every record's row once. Never: a row that
+a view sees: what it would count is counted for a part of the rows already.
+
+A twin is a table of the same structure, `<table>_repair`. Records become rows in it as the writer
+makes them; then whole parts are attached to the table. Every step can be cut off: the next run
+looks again at what the table has, and begins with a new twin.
+"""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from cli.comparison.reading import Piece, read_pieces
+from cli.comparison.rows import rows_between
+from cli.repair.findings import counted
+from cli.repair.guard import Guard
+from cli.repair.plan import ForgetTokens, InsertRows, RemoveRows
+from cli.table_settings import retention
+from contracts.tables import REJECTED_EVENTS, BaseTable
+from processors.writer.blocks import Block, Buffer, prefix_of
+from processors.writer.commits import now_ms
+from processors.writer.failures import Failure, failure_of
+from processors.writer.refusals import find_refusals, refusal_lines
+from processors.writer.standing import is_expired
+from processors.writer.storage import Storage
+from runtime.clickhouse import AsyncClient, ClickHouseError
+from runtime.failpoints import failpoint
+from runtime.settings import Settings
+
+_SELECT_PARTS = """
+SELECT DISTINCT partition_id FROM system.parts
+WHERE database = currentDatabase() AND table = {table:String} AND active
+"""
+# A mutation is waited for; its text holds many ranges.
+MUTATION = {"mutations_sync": 1, "max_query_size": 1 << 24}
+
+
+class RowMender:
+    """Mends base tables, one partition of one at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: AsyncClient,
+        storage: Storage,
+        consumer: AIOKafkaConsumer,
+        guard: Guard,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._storage = storage
+        self._consumer = consumer
+        self._guard = guard
+        self._inserts = 0
+
+    async def forget_tokens(self, step: ForgetTokens) -> str:
+        """Make each table anew from its own parts, which are shared and not copied."""
+        for table in step.tables:
+            twin = await self._make_twin(table)
+            for part in await self._parts_of(table):
+                await self._attach(twin, table, part)
+            failpoint("before_exchange")
+            await self._guard.require_alone()
+            await self._client.command(f"EXCHANGE TABLES {table} AND {twin}")
+            failpoint("after_exchange")
+            await self._drop(twin)
+        return f"{', '.join(step.tables)} have forgotten the tokens of records that are gone"
+
+    async def remove(self, step: RemoveRows) -> str:
+        """Take the rows of the ranges out, also those that were put aside."""
+        where, base = step.place.where, step.place.base
+        ranges = " OR ".join(
+            f"kafka_offset BETWEEN {first} AND {last}" for first, last in step.ranges
+        )
+        rows = f"kafka_partition = {where.partition} AND ({ranges})"
+        aside = f"{rows} AND kafka_topic = '{where.topic}'"
+        conditions = {REJECTED_EVENTS.name: aside}
+        if not base.names_topic:
+            conditions[base.name] = rows
+        removed = 0
+        for table, condition in conditions.items():
+            removed += await delete_rows(self._client, table, condition)
+            failpoint("after_remove")
+        return f"{step.place}: {counted(removed, 'wrong row')} taken out of {base.name}"
+
+    async def insert(self, step: InsertRows) -> str:
+        """Insert what the table lacks, piece by piece of the log."""
+        where, base = step.place.where, step.place.base
+        end = step.place.standing.log_end
+        twin = await self._make_twin(base.name)
+        inserted = 0
+        async for piece in read_pieces(self._consumer, where, step.first, end):
+            inserted += await self._insert_piece(base, twin, where, piece)
+        await self._drop(twin)
+        return f"{step.place}: {counted(inserted, 'row')} inserted into {base.name} from the topic"
+
+    async def drop_twins(self) -> None:
+        """Drop what a run that was cut off may have left; a twin holds nothing of its own."""
+        for table in retention(self._settings):
+            await self._drop(twin_of(table))
+
+    async def _insert_piece(
+        self, base: BaseTable, twin: str, where: TopicPartition, piece: Piece
+    ) -> int:
+        present = await rows_between(self._client, base, where, piece.first, piece.last)
+        days, now = retention(self._settings)[base.name].days, now_ms()
+        lacking = [
+            record
+            for record in piece.records
+            if record.offset not in present and not is_expired(record.value or b"", days, now)
+        ]
+        if not lacking:
+            return 0
+        prefix = prefix_of(where.partition, where.topic if base.names_topic else None)
+        buffer = Buffer(prefix)
+        buffer.add(lacking)
+        block = buffer.take_range(piece.first, piece.last)
+        await self._insert_block(base, twin, where, block, prefix)
+        failpoint("after_twin")
+        for part in await self._parts_of(twin):
+            await self._guard.require_alone()
+            await self._attach(base.name, twin, part)
+            failpoint("after_attach")
+        await self._client.command(f"TRUNCATE TABLE {twin}")
+        return len(lacking)
+
+    async def _insert_block(
+        self, base: BaseTable, twin: str, where: TopicPartition, block: Block, prefix: bytes
+    ) -> None:
+        """Insert into the twin; rows that ClickHouse refuses are put aside as the writer does."""
+        try:
+            await self._insert_lines(twin, block)
+        except ClickHouseError as error:
+            if failure_of(error) is not Failure.REFUSED:
+                raise
+        else:
+            return
+        refusals = await find_refusals(block, lambda rows: self._try_rows(base, rows))
+        aside = refusal_lines(
+            block, refusals, prefix=prefix, topic=where.topic, partition=where.partition
+        )
+        if refusals:
+            await self._insert_lines(REJECTED_EVENTS.name, aside)
+            failpoint("after_aside")
+        refused = {refusal.index for refusal in refusals}
+        kept = block.only([i for i in range(len(block.lines)) if i not in refused])
+        if kept.lines:
+            await self._insert_lines(twin, kept)
+
+    async def _insert_lines(self, table: str, block: Block) -> None:
+        self._inserts += 1
+        token = f"repair:{self._guard.run}:{self._inserts}"
+        await self._storage.insert(table, block.body(), token, lambda: True)
+
+    async def _try_rows(self, base: BaseTable, block: Block) -> str | None:
+        try:
+            await self._storage.try_rows(base, block.body())
+        except ClickHouseError as error:
+            if failure_of(error) is not Failure.REFUSED:
+                raise
+            return str(error).partition(" (for url")[0]
+        return None
+
+    async def _make_twin(self, table: str) -> str:
+        twin = twin_of(table)
+        await self._drop(twin)
+        await self._client.command(f"CREATE TABLE {twin} AS {table}")
+        return twin
+
+    async def _drop(self, twin: str) -> None:
+        await self._client.command(f"DROP TABLE IF EXISTS {twin} SYNC")
+
+    async def _parts_of(self, table: str) -> list[str]:
+        rows = await self._client.query(_SELECT_PARTS, parameters={"table": table})
+        return [row[0] for row in rows.result_rows]
+
+    async def _attach(self, table: str, source: str, part: str) -> None:
+        await self._client.command(
+            f"ALTER TABLE {table} ATTACH PARTITION ID '{part}' FROM {source}"
+        )
+
+
+def twin_of(table: str) -> str:
+    """Return the name of the table that rows are made in before they are attached to another."""
+    return f"{table}_repair"
+
+
+async def delete_rows(client: AsyncClient, table: str, condition: str) -> int:
+    """Delete rows and wait until they are gone; return how many there were."""
+    settings = {"max_query_size": MUTATION["max_query_size"]}
+    select = f"SELECT count() FROM {table} WHERE {condition}"  # noqa: S608 - numbers and names of ours
+    count: int = (await client.query(select, settings=settings)).first_row[0]
+    if count:
+        await client.command(f"ALTER TABLE {table} DELETE WHERE {condition}", settings=MUTATION)
+    return count

@@ -1,0 +1,151 @@
+"""`track repair`: what `track verify` finds, and what the writer refuses to begin with, is mended.
+
+In: settings. Out: what is wrong and what would be done about it; with `--yes` it is done, a line
+for each step, and `verify` has the last word. Never: a change that was not asked for; a row of an
+offset that Kafka no longer has; a change while a writer works.
+
+Read `_repair`: the group is kept from writers by marks, partitions are looked at, a plan is made of
+what was found (`cli/repair/plan.py`), its steps are done one after the other, and last of all the
+offsets are set. A run that is cut off anywhere is finished by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import assert_never
+
+import click
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from cli.repair.findings import Finding, find
+from cli.repair.guard import Guard
+from cli.repair.plan import ForgetTokens, InsertRows, MendRollup, RemoveRows, SetOffset, Step, plan
+from cli.repair.rollups import RollupMender
+from cli.repair.rows import RowMender
+from cli.verify import print_verdict
+from processors.writer.storage import Storage
+from runtime.clickhouse import AsyncClient, ClickHouseError, connect
+from runtime.failpoints import failpoint
+from runtime.kafka import open_consumer
+from runtime.settings import Settings
+from runtime.startup import ServerAwayError, require_log
+
+FAILPOINTS = (
+    "after_mark",
+    "before_exchange",
+    "after_exchange",
+    "after_remove",
+    "after_aside",
+    "after_twin",
+    "after_attach",
+    "after_empty",
+    "after_refill",
+    "after_add",
+    "before_offsets",
+    "after_offsets",
+)
+"""Where a test kills a repair."""
+
+# A mutation rewrites whole parts, however large they are.
+_ANSWER_S = 6 * 3600.0
+
+
+def repair(settings: Settings, *, confirmed: bool) -> bool:
+    """Say what is wrong and mend it, once that was confirmed; return whether all is well.
+
+    Raises:
+        StartupError: a writer works, or a server does not answer.
+    """
+    try:
+        return asyncio.run(_repair(settings, confirmed=confirmed))
+    except (KafkaError, ClickHouseError, TimeoutError) as error:
+        raise ServerAwayError(
+            f"A server failed in the middle ({error or type(error).__name__}); run it again: it "
+            "goes on where it was."
+        ) from error
+
+
+async def _repair(settings: Settings, *, confirmed: bool) -> bool:
+    await require_log(settings)
+    async with _servers(settings) as (client, storage, consumer):
+        guard = Guard(settings, client)
+        await guard.require_no_writer()
+        if confirmed:
+            await guard.begin()
+            failpoint("after_mark")
+        findings = await find(settings, consumer, client, storage, run=guard.run)
+        steps = plan(findings)
+        _say_what_is_wrong(findings)
+        if not confirmed:
+            _say_what_would_be_done(steps)
+            return not steps
+        rows = RowMender(settings, client, storage, consumer, guard)
+        await _do(steps, guard, rows, RollupMender(settings, client, guard))
+    return await print_verdict(settings)
+
+
+async def _do(steps: Sequence[Step], guard: Guard, rows: RowMender, rollups: RollupMender) -> None:
+    offsets: dict[TopicPartition, int] = {}
+    await rows.drop_twins()
+    for step in steps:
+        if isinstance(step, SetOffset):
+            offsets[step.place.where] = step.place.standing.log_end
+            continue
+        await guard.require_alone()
+        done = await _do_step(step, rows, rollups)
+        if done:
+            click.echo(f"✓ {done}")
+    failpoint("before_offsets")
+    await guard.end(offsets)
+    failpoint("after_offsets")
+    for where, offset in offsets.items():
+        click.echo(f"✓ {where.topic}/{where.partition}: the writer goes on from offset {offset}")
+
+
+async def _do_step(
+    step: ForgetTokens | RemoveRows | InsertRows | MendRollup,
+    rows: RowMender,
+    rollups: RollupMender,
+) -> str | None:
+    match step:
+        case ForgetTokens():
+            return await rows.forget_tokens(step)
+        case RemoveRows():
+            return await rows.remove(step)
+        case InsertRows():
+            return await rows.insert(step)
+        case MendRollup():
+            return await rollups.mend(step)
+    assert_never(step)
+
+
+def _say_what_is_wrong(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        for sentence in (*finding.sentences, *([finding.lost] if finding.lost else ())):
+            click.echo(f"✗ {sentence}")
+
+
+def _say_what_would_be_done(steps: Sequence[Step]) -> None:
+    if not steps:
+        click.echo("✓ Nothing is to be mended.")
+        return
+    click.echo("\nIt would")
+    for step in steps:
+        click.echo(f"  {step}")
+    click.echo("Nothing was changed; say --yes to do it.")
+
+
+@asynccontextmanager
+async def _servers(
+    settings: Settings,
+) -> AsyncIterator[tuple[AsyncClient, Storage, AIOKafkaConsumer]]:
+    client, storage = await connect(settings, timeout_s=_ANSWER_S), Storage(settings)
+    try:
+        async with open_consumer(settings.kafka_servers) as consumer:
+            yield client, storage, consumer
+    finally:
+        storage.close()
+        await client.close()
