@@ -112,11 +112,11 @@ class Finding:
         said = [fault.removesuffix(f" {REPAIR}")] if (fault := place.fault) else []
         if self.cut_off:
             said.append(f"{place}: an earlier `track repair` was cut off.")
-        for rows in (self.committed, self.after):
-            if rows.doubled:
-                said.append(f"{place}: {base} has twice {rows.doubled}.")
-            if rows.foreign:
-                said.append(f"{place}: {base} has other rows than the topic at {rows.foreign}.")
+        for part in (self.committed, self.after):
+            if part.doubled:
+                said.append(f"{place}: {base} has twice {part.doubled}.")
+            if part.foreign:
+                said.append(f"{place}: {base} has other rows than the topic at {part.foreign}.")
         if self.committed.lacking:
             said.append(f"{place}: {base} lacks {self.committed.lacking}.")
         if self.announced_lacks:

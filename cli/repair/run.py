@@ -26,12 +26,13 @@ from cli.repair.plan import ForgetTokens, InsertRows, MendRollup, RemoveRows, Se
 from cli.repair.rollups import RollupMender
 from cli.repair.rows import RowMender
 from cli.verify import print_verdict
+from processors.writer.standing import FaultError
 from processors.writer.storage import Storage
 from runtime.clickhouse import AsyncClient, ClickHouseError, connect
 from runtime.failpoints import failpoint
 from runtime.kafka import open_consumer
 from runtime.settings import Settings
-from runtime.startup import ServerAwayError, require_log
+from runtime.startup import ServerAwayError, StartupError, require_log
 
 FAILPOINTS = (
     "after_mark",
@@ -57,10 +58,12 @@ def repair(settings: Settings, *, confirmed: bool) -> bool:
     """Say what is wrong and mend it, once that was confirmed; return whether all is well.
 
     Raises:
-        StartupError: a writer works, or a server does not answer.
+        StartupError: a writer works, a server does not answer, or a row is refused for no reason.
     """
     try:
         return asyncio.run(_repair(settings, confirmed=confirmed))
+    except FaultError as error:
+        raise StartupError(str(error)) from error
     except (KafkaError, ClickHouseError, TimeoutError) as error:
         raise ServerAwayError(
             f"A server failed in the middle ({error or type(error).__name__}); run it again: it "

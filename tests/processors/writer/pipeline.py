@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import OffsetAndMetadata
 from msgspec import Raw
 
 from cli.migrate import migrate
@@ -150,8 +152,8 @@ class Pipeline:
         try:
             partitions = [TopicPartition(topic, p) for p in range(self.settings.partitions)]
             consumer.assign(partitions)
-            for where in partitions:
-                consumer.seek(where, 0)
+            for where, first in (await consumer.beginning_offsets(partitions)).items():
+                consumer.seek(where, first)
             ends = await consumer.end_offsets(partitions)
             found: Rows = {}
             while any([await consumer.position(where) < ends[where] for where in partitions]):
@@ -162,6 +164,33 @@ class Pipeline:
             return found
         finally:
             await consumer.stop()
+
+    def set_offset(
+        self, topic: str, offset: int, metadata: str = "", *, partition: int = 0
+    ) -> None:
+        """Set an offset of the writer's group, as an operator's tool would."""
+        asyncio.run(self._set_offset(TopicPartition(topic, partition), offset, metadata))
+
+    async def _set_offset(self, where: TopicPartition, offset: int, metadata: str) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_servers,
+            group_id=f"{self.settings.namespace}.writer",
+            enable_auto_commit=False,
+        )
+        await consumer.start()
+        consumer.assign([where])
+        await consumer.commit({where: OffsetAndMetadata(offset, metadata)})
+        await consumer.stop()
+
+    def delete_records(self, topic: str, before: int, *, partition: int = 0) -> None:
+        """Let the log of a partition begin at an offset, as retention does."""
+        asyncio.run(self._delete_records(TopicPartition(topic, partition), before))
+
+    async def _delete_records(self, where: TopicPartition, before: int) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_servers)
+        await admin.start()
+        await admin.delete_records({where: RecordsToDelete(before)})
+        await admin.close()
 
     # --- the writer -------------------------------------------------------------------------------
 
