@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from cli.comparison.places import Place, read_announced, read_places
 from cli.comparison.rollups import compare_rollup, memory_of, recount_of
-from cli.comparison.rows import Rows, compare_rows, offsets_from
+from cli.comparison.rows import Rows, compare_rows, doubled_before, offsets_from
 from cli.comparison.runs import Runs
 from cli.table_settings import retention
 from contracts.tables import TABLE_OF_TOPIC, BaseTable
@@ -161,6 +161,8 @@ class _Comparison:
         rows = await compare_rows(
             self._consumer, self._client, self._base, place.where, first=first, end=end, days=days
         )
+        older = await doubled_before(self._client, self._base, place.where, first)
+        rows.doubled.put_before(older)
         ahead = await offsets_from(
             self._client, self._base, place.where, max(end, place.announced + 1)
         )

@@ -179,9 +179,15 @@ def recount_statement(database: str, rollup: Rollup, as_select: str) -> str:
 
 
 def differing_statement(database: str, rollup: Rollup, as_select: str) -> str:
-    """Return the SELECT of the buckets in which `recount_statement` finds something."""
-    recount = _recount(database, rollup, as_select)
-    return f"SELECT DISTINCT toUnixTimestamp(bucket) AS at FROM ({recount}) ORDER BY at"  # noqa: S608
+    """Return the SELECT of the buckets in which `recount_statement` finds something.
+
+    Beside each bucket (in seconds) it says whether the rows give less of anything than the rollup.
+    """
+    recount, counted = _recount(database, rollup, as_select), next(iter(rollup.states))
+    return (
+        f"SELECT toUnixTimestamp(bucket) AS at, max(rows_{counted} < rollup_{counted}) "  # noqa: S608
+        f"FROM ({recount}) GROUP BY at ORDER BY at"
+    )
 
 
 def _fill(database: str, base: BaseTable, rollup: Rollup, as_select: str, rows: str) -> str:

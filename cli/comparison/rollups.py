@@ -28,24 +28,38 @@ class Memory:
     """What a table and its rollup remember of a partition, in seconds since 1970.
 
     Attributes:
-        since: the buckets from here on can be counted again from the rows; before, rows may be
-            gone.
+        since: the buckets from here on can be counted again from the rows; before, rows may have
+            expired.
+        proven: Kafka still has every record of the buckets from here on.
         remembered: the rollup still counts what was received from here on.
         forgets_first: the rollup may forget what the table still has.
     """
 
     since: int
+    proven: int
     remembered: int
     forgets_first: bool
 
 
-def memory_of(settings: Settings, base: BaseTable, rollup: Rollup, *, whole: bool) -> Memory:
-    """Return what is remembered; `whole`: the table has dropped no row of the partition."""
+def memory_of(
+    settings: Settings,
+    base: BaseTable,
+    rollup: Rollup,
+    *,
+    whole: bool,
+    received_from: int | None = None,
+) -> Memory:
+    """Return what is remembered of a partition.
+
+    `whole` says that the table has dropped none of its rows; `received_from` is when Kafka received
+    the first record that it still has, in ms since 1970.
+    """
     kept = retention(settings)
     rows_days, rollup_days = kept[base.name].days, kept[rollup.name].days
     remembered = _seconds_ago(rollup_days)
     return Memory(
         since=max(remembered, 0 if whole else _seconds_ago(rows_days)),
+        proven=0 if whole else (received_from or now_ms()) // 1000 + _HOUR_S,
         remembered=remembered,
         forgets_first=rollup_days > 0 and (rows_days == 0 or rollup_days < rows_days),
     )

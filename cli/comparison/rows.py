@@ -33,6 +33,18 @@ _SELECT_AHEAD = """
 SELECT DISTINCT kafka_offset FROM {table:Identifier}
 WHERE kafka_partition = {partition:UInt16} AND kafka_offset >= {first:UInt64}
 """
+_SELECT_LOWEST = """
+SELECT minOrNull(kafka_offset) FROM {table:Identifier}
+WHERE kafka_partition = {partition:UInt16} AND kafka_offset < {end:UInt64}
+"""
+_SELECT_DOUBLED = """
+SELECT kafka_offset FROM {{table:Identifier}}
+WHERE kafka_partition = {{partition:UInt16}}
+  AND kafka_offset BETWEEN {{first:UInt64}} AND {{last:UInt64}}
+{of_topic} GROUP BY kafka_offset HAVING count() > 1 ORDER BY kafka_offset
+"""
+# So many offsets are grouped in memory at a time.
+_AT_ONCE = 10_000_000
 _OF_TOPIC = "  AND kafka_topic = {topic:String}\n"
 _REFUSED = f"  AND reason = '{Reason.REFUSED_BY_STORAGE}'\n"
 _NOT_REFUSED = f"  AND reason != '{Reason.REFUSED_BY_STORAGE}'\n"
@@ -51,6 +63,7 @@ class Rows:
         doubled: offsets that it has more than once.
         foreign: offsets whose row is not the record's, or that have no record.
         expired: how many records are so old that the table may have dropped them.
+        received_from: when the first of the records was received, in ms since 1970.
     """
 
     records: int = 0
@@ -58,6 +71,7 @@ class Rows:
     doubled: Runs = field(default_factory=Runs)
     foreign: Runs = field(default_factory=Runs)
     expired: int = 0
+    received_from: int | None = None
 
     @property
     def wrong(self) -> list[tuple[int, int]]:
@@ -98,6 +112,8 @@ def judge(
     """Note what is wrong with the rows of a piece; pieces come in the order of the log."""
     expected = {record.offset: record.value or b"" for record in records}
     rows.records += len(expected)
+    if rows.received_from is None and expected:
+        rows.received_from = received_at(next(iter(expected.values())))
     for offset in sorted(expected.keys() | found.keys()):
         origins = found.get(offset, ())
         value = expected.get(offset)
@@ -143,6 +159,40 @@ async def offsets_from(
         rows = await client.query(select, parameters={**parameters, "table": table})
         found.update(row[0] for row in rows.result_rows)
     return sorted(found)
+
+
+async def doubled_before(
+    client: AsyncClient, base: BaseTable, where: TopicPartition, end: int
+) -> Runs:
+    """Return the offsets before one that the table has more than once: Kafka may not have them."""
+    of_topic = _OF_TOPIC if base.names_topic else ""
+    parameters = {"table": base.name, "partition": where.partition, "topic": where.topic}
+    lowest = await client.query(_SELECT_LOWEST + of_topic, parameters={**parameters, "end": end})
+    doubled, first = Runs(), lowest.first_row[0]
+    while first is not None and first < end:
+        last = min(first + _AT_ONCE, end) - 1
+        rows = await client.query(
+            _SELECT_DOUBLED.format(of_topic=of_topic),
+            parameters={**parameters, "first": first, "last": last},
+        )
+        for (offset,) in rows.result_rows:
+            if doubled and offset != doubled.ranges[-1][1] + 1:
+                doubled.end()
+            doubled.add(offset)
+        first = last + 1
+    return doubled
+
+
+class _Received(msgspec.Struct):
+    received_at: int
+
+
+def received_at(value: bytes) -> int | None:
+    """Return when a record's event was received; None where it does not say."""
+    try:
+        return msgspec.json.decode(value, type=_Received).received_at
+    except msgspec.MsgspecError:
+        return None
 
 
 class _Named(msgspec.Struct):

@@ -48,6 +48,11 @@ class Runs:
         self._broken = False
         self.count += 1
 
+    def put_before(self, earlier: Runs) -> None:
+        """Add offsets that are all lower."""
+        self.ranges[:0] = earlier.ranges
+        self.count += earlier.count
+
     def end(self) -> None:
         """End the range: the next offset is of another kind."""
         self._broken = True

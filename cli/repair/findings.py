@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer
 
 from cli.comparison.places import Place, read_places
 from cli.comparison.rollups import memory_of, view_of
-from cli.comparison.rows import Rows, compare_rows, offsets_from
+from cli.comparison.rows import Rows, compare_rows, doubled_before, offsets_from
+from cli.comparison.runs import Runs
 from cli.table_settings import retention
 from contracts.tables import (
     TABLE_OF_TOPIC,
@@ -31,8 +32,7 @@ from runtime.settings import Settings
 
 _COUNT_AHEAD = """
 SELECT count() FROM {table:Identifier}
-WHERE kafka_partition = {partition:UInt16} AND toUnixTimestamp(bucket) < {since:UInt32}
-  AND last_offset >= {end:UInt64}
+WHERE kafka_partition = {partition:UInt16} AND last_offset >= {end:UInt64}
 """
 
 
@@ -42,16 +42,19 @@ class RollupFaults:
 
     Attributes:
         buckets: the quarters of an hour, in seconds since 1970, that are to be counted again.
+        unproven: in how many it counts more than the rows, and Kafka no longer has the records to
+            tell which is right; they stay as they are.
         uncounted: how many rows an older bucket does not count yet.
-        ahead: how many of its older rows say that they count beyond the log's end.
+        ahead: how many of its rows say that they count beyond the log's end.
     """
 
     buckets: tuple[int, ...] = ()
+    unproven: int = 0
     uncounted: int = 0
     ahead: int = 0
 
     def __bool__(self) -> bool:
-        """Tell whether anything is wrong."""
+        """Tell whether anything can be mended."""
         return bool(self.buckets or self.uncounted or self.ahead)
 
 
@@ -64,6 +67,7 @@ class Finding:
         committed: what was found before the committed offset.
         after: what was found from there to the log's end; what lacks there is not wrong by itself.
         beyond: how many rows lie behind the log's end.
+        older: offsets that the table has more than once, and Kafka no more.
         rollups: what was found in each rollup, by its name.
         cut_off: whether a repair has begun before and not ended.
     """
@@ -73,6 +77,7 @@ class Finding:
     after: Rows = field(default_factory=Rows)
     beyond: int = 0
     rollups: Mapping[str, RollupFaults] = field(default_factory=dict)
+    older: Runs = field(default_factory=Runs)
     cut_off: bool = False
 
     @property
@@ -80,6 +85,12 @@ class Finding:
         """Whether the table has dropped no row of the partition: the log has its beginning."""
         expired = self.committed.expired + self.after.expired
         return self.place.standing.log_start == 0 and not expired
+
+    @property
+    def received_from(self) -> int | None:
+        """When the first record that Kafka still has was received, in ms since 1970."""
+        first = self.committed.received_from
+        return self.after.received_from if first is None else first
 
     @property
     def wrong(self) -> list[tuple[int, int]]:
@@ -112,6 +123,8 @@ class Finding:
         said = [fault.removesuffix(f" {REPAIR}")] if (fault := place.fault) else []
         if self.cut_off:
             said.append(f"{place}: an earlier `track repair` was cut off.")
+        if self.older:
+            said.append(f"{place}: {base} has twice {self.older}.")
         for part in (self.committed, self.after):
             if part.doubled:
                 said.append(f"{place}: {base} has twice {part.doubled}.")
@@ -131,20 +144,33 @@ class Finding:
         return [*said, *self._of_rollups()]
 
     @property
-    def lost(self) -> str | None:
-        """A sentence on what can never be filled: Kafka no longer has it."""
+    def left(self) -> list[str]:
+        """Sentences on what cannot be mended, since Kafka no longer has the records."""
         standing = self.place.standing
         known = -1 if standing.base is None else standing.base
+        said = []
         if (self.place.fault or self.committed.lacking) and known + 1 < standing.log_start:
-            return (
+            said.append(
                 f"{self.place}: Kafka no longer has the offsets {known + 1} to "
                 f"{standing.log_start - 1}; what of them {self.place.base.name} lacks stays lost."
             )
-        return None
+        if not self._has_wrong_rows:
+            said += [
+                f"{self.place}: {name} counts more than the rows in "
+                f"{counted(faults.unproven, 'quarter')} of an hour of which Kafka no longer has "
+                "all records; they stay as they are."
+                for name, faults in self.rollups.items()
+                if faults.unproven
+            ]
+        return said
+
+    @property
+    def _has_wrong_rows(self) -> bool:
+        return bool(self.wrong or self.committed.lacking or self.beyond or self.older)
 
     def _of_rollups(self) -> list[str]:
         """Say what differs in the rollups; rows that are wrong explain it, and come first."""
-        if self.wrong or self.committed.lacking or self.beyond:
+        if self._has_wrong_rows:
             return []
         said = []
         for name, faults in self.rollups.items():
@@ -183,7 +209,12 @@ async def find(
             found = await _find_in_rows(settings, consumer, client, place)
             rollups = {
                 rollup.name: await find_in_rollup(
-                    settings, client, place, rollup, whole=found.whole
+                    settings,
+                    client,
+                    place,
+                    rollup,
+                    whole=found.whole,
+                    received_from=found.received_from,
                 )
                 for rollup in base.rollups
             }
@@ -193,10 +224,16 @@ async def find(
 
 
 async def find_in_rollup(
-    settings: Settings, client: AsyncClient, place: Place, rollup: Rollup, *, whole: bool
+    settings: Settings,
+    client: AsyncClient,
+    place: Place,
+    rollup: Rollup,
+    *,
+    whole: bool,
+    received_from: int | None,
 ) -> RollupFaults:
     """Return what is wrong with a rollup of a partition, by the rows that are there now."""
-    memory = memory_of(settings, place.base, rollup, whole=whole)
+    memory = memory_of(settings, place.base, rollup, whole=whole, received_from=received_from)
     parameters = {"partition": place.where.partition, "since": memory.since}
     buckets = await client.query(
         differing_statement(settings.namespace, rollup, await view_of(client, rollup)),
@@ -208,10 +245,20 @@ async def find_in_rollup(
     )
     ahead = await client.query(
         _COUNT_AHEAD,
-        parameters={**parameters, "table": rollup.name, "end": place.standing.log_end},
+        parameters={
+            "partition": place.where.partition,
+            "table": rollup.name,
+            "end": place.standing.log_end,
+        },
     )
+    differing = [
+        (bucket, bucket >= memory.proven or not loses) for bucket, loses in buckets.result_rows
+    ]
     return RollupFaults(
-        tuple(row[0] for row in buckets.result_rows), uncounted.first_row[0], ahead.first_row[0]
+        buckets=tuple(bucket for bucket, is_proven in differing if is_proven),
+        unproven=sum(not is_proven for _, is_proven in differing),
+        uncounted=uncounted.first_row[0],
+        ahead=ahead.first_row[0],
     )
 
 
@@ -227,4 +274,5 @@ async def _find_in_rows(
         for first, last in ((start, middle), (middle, end))
     ]
     beyond = await offsets_from(client, place.base, place.where, end)
-    return Finding(place, committed, after, len(beyond))
+    older = await doubled_before(client, place.base, place.where, start)
+    return Finding(place, committed, after, len(beyond), older=older)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalGenerationError, UnknownMemberIdError
+from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from contracts.tables import TABLE_OF_TOPIC
@@ -33,6 +33,7 @@ from runtime.startup import StartupError
 _POLL_S = 0.2
 # A member that was killed is one until its session ends.
 _BEYOND_SESSION_S = 3.0
+_COMMIT_S = 30.0
 # An insert that a writer has sent may take a minute.
 _AT_WORK_S = 90.0
 
@@ -74,14 +75,16 @@ class Guard:
                 raise StartupError(_refusal(self._group, members))
             if not told:
                 click.echo(
-                    f"The group {self._group} has {len(members)} members; waiting "
-                    f"{patience_s:.0f} s in case they were killed …"
+                    f"The group {self._group} has members; waiting {patience_s:.0f} s in case "
+                    "they were killed …"
                 )
                 told = True
             await asyncio.sleep(_POLL_S)
 
     async def begin(self) -> None:
         """Mark every offset, and wait until nothing that was sent before is at work.
+
+        A writer that begins after this refuses to work; one that began before is refused here.
 
         Raises:
             StartupError: a writer has begun, or something does not end.
@@ -145,10 +148,11 @@ class Guard:
             auto_offset_reset="none",
         )
         try:
-            await consumer.start()
-            consumer.assign(list(offsets))
-            await consumer.commit(dict(offsets))
-        except (UnknownMemberIdError, IllegalGenerationError) as error:
+            async with asyncio.timeout(_COMMIT_S):
+                await consumer.start()
+                consumer.assign(list(offsets))
+                await consumer.commit(dict(offsets))
+        except CommitFailedError as error:
             raise StartupError(_refusal(self._group, await self._members())) from error
         finally:
             await consumer.stop()

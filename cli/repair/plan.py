@@ -45,6 +45,18 @@ class RemoveRows:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepOne:
+    """Keep one row of each offset in ranges that Kafka no longer has."""
+
+    place: Place
+    ranges: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        """What it does."""
+        return f"{self.place}: keep one row in {self.place.base.name} where there are two"
+
+
+@dataclass(frozen=True, slots=True)
 class InsertRows:
     """Insert what a partition's table lacks from an offset to the log's end."""
 
@@ -64,6 +76,7 @@ class MendRollup:
     place: Place
     rollup: Rollup
     whole: bool
+    received_from: int | None
 
     def __str__(self) -> str:
         """What it does."""
@@ -81,7 +94,7 @@ class SetOffset:
         return f"{self.place}: let the writer go on from offset {self.place.standing.log_end}"
 
 
-Step = ForgetTokens | RemoveRows | InsertRows | MendRollup | SetOffset
+Step = ForgetTokens | RemoveRows | KeepOne | InsertRows | MendRollup | SetOffset
 
 
 def plan(findings: Sequence[Finding]) -> list[Step]:
@@ -98,13 +111,16 @@ def plan(findings: Sequence[Finding]) -> list[Step]:
             ranges.append((finding.place.standing.log_end, LAST_OFFSET))
         if ranges:
             steps.append(RemoveRows(finding.place, tuple(ranges)))
+        if finding.older:
+            ranges = merge(finding.older.ranges, _MOST_RANGES)
+            steps.append(KeepOne(finding.place, tuple(ranges)))
     steps += [
         InsertRows(finding.place, first)
         for finding in wrong
         if (first := _first_lacking(finding)) is not None
     ]
     steps += [
-        MendRollup(finding.place, rollup, finding.whole)
+        MendRollup(finding.place, rollup, finding.whole, finding.received_from)
         for finding in wrong
         for rollup in finding.place.base.rollups
     ]

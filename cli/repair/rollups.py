@@ -45,9 +45,20 @@ class RollupMender:
     async def mend(self, step: MendRollup) -> str | None:
         """Mend a rollup of a partition; return what was done, None if nothing was."""
         base, rollup, partition = step.place.base, step.rollup, step.place.where.partition
-        memory = memory_of(self._settings, base, rollup, whole=step.whole)
+        memory = memory_of(
+            self._settings,
+            base,
+            rollup,
+            whole=step.whole,
+            received_from=step.received_from,
+        )
         faults = await find_in_rollup(
-            self._settings, self._client, step.place, rollup, whole=step.whole
+            self._settings,
+            self._client,
+            step.place,
+            rollup,
+            whole=step.whole,
+            received_from=step.received_from,
         )
         view = await view_of(self._client, rollup)
         await self._count_again(base, rollup, view, partition, faults.buckets)
@@ -62,7 +73,7 @@ class RollupMender:
             )
             failpoint("after_add")
         if faults.ahead:
-            await self._put_back(rollup, partition, memory.since, step.place.standing.log_end)
+            await self._put_back(rollup, partition, step.place.standing.log_end)
         if not faults:
             return None
         quarters = counted(len(faults.buckets), "quarter")
@@ -115,12 +126,11 @@ class RollupMender:
         await self._guard.require_alone()
         await self._client.command(statement, parameters=parameters, settings=_INSERT)
 
-    async def _put_back(self, rollup: Rollup, partition: int, since: int, end: int) -> None:
-        """Let no older bucket say that it counts beyond the log's end."""
+    async def _put_back(self, rollup: Rollup, partition: int, end: int) -> None:
+        """Let no bucket that was not counted again say that it counts beyond the log's end."""
         await self._client.command(
             f"ALTER TABLE {rollup.name} UPDATE last_offset = {max(end - 1, 0)} WHERE "
-            f"kafka_partition = {partition} AND toUnixTimestamp(bucket) < {since} "
-            f"AND last_offset >= {end}",
+            f"kafka_partition = {partition} AND last_offset >= {end}",
             settings=MUTATION,
         )
 

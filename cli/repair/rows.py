@@ -10,15 +10,17 @@ looks again at what the table has, and begins with a new twin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli.comparison.reading import Piece, read_pieces
 from cli.comparison.rows import rows_between
 from cli.repair.findings import counted
 from cli.repair.guard import Guard
-from cli.repair.plan import ForgetTokens, InsertRows, RemoveRows
+from cli.repair.plan import ForgetTokens, InsertRows, KeepOne, RemoveRows
 from cli.table_settings import retention
-from contracts.tables import REJECTED_EVENTS, BaseTable
+from contracts.tables import BASE_TABLES, DEDUPLICATED, REJECTED_EVENTS, BaseTable
 from processors.writer.blocks import Block, Buffer, prefix_of
 from processors.writer.commits import now_ms
 from processors.writer.failures import Failure, failure_of
@@ -35,6 +37,12 @@ WHERE database = currentDatabase() AND table = {table:String} AND active
 """
 # A mutation is waited for; its text holds many ranges.
 MUTATION = {"mutations_sync": 1, "max_query_size": 1 << 24}
+# Rows of a table, as many as they are, for another of the same structure.
+_INSERT = {
+    "insert_deduplicate": 0,
+    "max_partitions_per_insert_block": 0,
+    "max_query_size": 1 << 24,
+}
 
 
 class RowMender:
@@ -71,19 +79,42 @@ class RowMender:
     async def remove(self, step: RemoveRows) -> str:
         """Take the rows of the ranges out, also those that were put aside."""
         where, base = step.place.where, step.place.base
-        ranges = " OR ".join(
-            f"kafka_offset BETWEEN {first} AND {last}" for first, last in step.ranges
-        )
-        rows = f"kafka_partition = {where.partition} AND ({ranges})"
-        aside = f"{rows} AND kafka_topic = '{where.topic}'"
-        conditions = {REJECTED_EVENTS.name: aside}
-        if not base.names_topic:
-            conditions[base.name] = rows
+        conditions = {
+            each.name: _condition(step.ranges, where, each) for each in (base, REJECTED_EVENTS)
+        }
         removed = 0
         for table, condition in conditions.items():
             removed += await delete_rows(self._client, table, condition)
             failpoint("after_remove")
         return f"{step.place}: {counted(removed, 'wrong row')} taken out of {base.name}"
+
+    async def keep_one(self, step: KeepOne) -> str:
+        """Keep one row of each offset of ranges; Kafka no longer has them.
+
+        The rows are put aside whole before they are taken out, and what was put aside is dropped
+        only when the table has it again.
+        """
+        where, base = step.place.where, step.place.base
+        rows = _condition(step.ranges, where, base)
+        aside = aside_of(base.name)
+        await self._client.command(f"CREATE TABLE {aside} AS {base.name}")
+        await self._client.command(
+            f"INSERT INTO {aside} SELECT * FROM {base.name} WHERE {rows} "  # noqa: S608
+            "LIMIT 1 BY kafka_offset",
+            settings=_INSERT,
+        )
+        failpoint("after_put_aside")
+        removed = await delete_rows(self._client, base.name, rows)
+        failpoint("after_taken_out")
+        kept = await self._put_back(base.name)
+        return f"{step.place}: {counted(removed - kept, 'doubled row')} taken out of {base.name}"
+
+    async def take_up(self) -> None:
+        """Put back what a run that was cut off has put aside, and drop the twins it left."""
+        for base in BASE_TABLES:
+            await self._put_back(base.name)
+        for table in DEDUPLICATED:
+            await self._drop(twin_of(table))
 
     async def insert(self, step: InsertRows) -> str:
         """Insert what the table lacks, piece by piece of the log."""
@@ -95,11 +126,6 @@ class RowMender:
             inserted += await self._insert_piece(base, twin, where, piece)
         await self._drop(twin)
         return f"{step.place}: {counted(inserted, 'row')} inserted into {base.name} from the topic"
-
-    async def drop_twins(self) -> None:
-        """Drop what a run that was cut off may have left; a twin holds nothing of its own."""
-        for table in retention(self._settings):
-            await self._drop(twin_of(table))
 
     async def _insert_piece(
         self, base: BaseTable, twin: str, where: TopicPartition, piece: Piece
@@ -163,6 +189,28 @@ class RowMender:
             return str(error).partition(" (for url")[0]
         return None
 
+    async def _put_back(self, table: str) -> int:
+        """Attach what was put aside and the table lacks, and drop it; return how many rows it had.
+
+        A run that was cut off before anything was taken out has left rows that the table has.
+        """
+        aside = aside_of(table)
+        if not (await self._client.query(f"EXISTS TABLE {aside}")).first_row[0]:
+            return 0
+        twin = await self._make_twin(table)
+        await self._client.command(
+            f"INSERT INTO {twin} SELECT * FROM {aside} "  # noqa: S608 - names of ours
+            "WHERE (kafka_partition, kafka_offset) NOT IN "
+            f"(SELECT kafka_partition, kafka_offset FROM {table})",
+            settings=_INSERT,
+        )
+        count: int = (await self._client.query(f"SELECT count() FROM {aside}")).first_row[0]  # noqa: S608
+        for part in await self._parts_of(twin):
+            await self._attach(table, twin, part)
+        await self._drop(aside)
+        await self._drop(twin)
+        return count
+
     async def _make_twin(self, table: str) -> str:
         twin = twin_of(table)
         await self._drop(twin)
@@ -185,6 +233,18 @@ class RowMender:
 def twin_of(table: str) -> str:
     """Return the name of the table that rows are made in before they are attached to another."""
     return f"{table}_repair"
+
+
+def aside_of(table: str) -> str:
+    """Return the name of the table that rows are put aside in while they are taken out."""
+    return f"{table}_repair_aside"
+
+
+def _condition(ranges: Sequence[tuple[int, int]], where: TopicPartition, base: BaseTable) -> str:
+    """Return the condition on a topic's rows in a table, as text: a mutation binds nothing."""
+    listed = " OR ".join(f"kafka_offset BETWEEN {first} AND {last}" for first, last in ranges)
+    of_topic = f" AND kafka_topic = '{where.topic}'" if base.names_topic else ""
+    return f"kafka_partition = {where.partition} AND ({listed}){of_topic}"
 
 
 async def delete_rows(client: AsyncClient, table: str, condition: str) -> int:

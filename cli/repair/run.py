@@ -22,7 +22,16 @@ from aiokafka.errors import KafkaError
 
 from cli.repair.findings import Finding, find
 from cli.repair.guard import Guard
-from cli.repair.plan import ForgetTokens, InsertRows, MendRollup, RemoveRows, SetOffset, Step, plan
+from cli.repair.plan import (
+    ForgetTokens,
+    InsertRows,
+    KeepOne,
+    MendRollup,
+    RemoveRows,
+    SetOffset,
+    Step,
+    plan,
+)
 from cli.repair.rollups import RollupMender
 from cli.repair.rows import RowMender
 from cli.verify import print_verdict
@@ -39,6 +48,8 @@ FAILPOINTS = (
     "before_exchange",
     "after_exchange",
     "after_remove",
+    "after_put_aside",
+    "after_taken_out",
     "after_aside",
     "after_twin",
     "after_attach",
@@ -75,24 +86,24 @@ async def _repair(settings: Settings, *, confirmed: bool) -> bool:
     await require_log(settings)
     async with _servers(settings) as (client, storage, consumer):
         guard = Guard(settings, client)
+        rows = RowMender(settings, client, storage, consumer, guard)
         await guard.require_no_writer()
         if confirmed:
             await guard.begin()
             failpoint("after_mark")
+            await rows.take_up()
         findings = await find(settings, consumer, client, storage, run=guard.run)
         steps = plan(findings)
         _say_what_is_wrong(findings)
         if not confirmed:
             _say_what_would_be_done(steps)
             return not steps
-        rows = RowMender(settings, client, storage, consumer, guard)
         await _do(steps, guard, rows, RollupMender(settings, client, guard))
     return await print_verdict(settings)
 
 
 async def _do(steps: Sequence[Step], guard: Guard, rows: RowMender, rollups: RollupMender) -> None:
     offsets: dict[TopicPartition, int] = {}
-    await rows.drop_twins()
     for step in steps:
         if isinstance(step, SetOffset):
             offsets[step.place.where] = step.place.standing.log_end
@@ -109,7 +120,7 @@ async def _do(steps: Sequence[Step], guard: Guard, rows: RowMender, rollups: Rol
 
 
 async def _do_step(
-    step: ForgetTokens | RemoveRows | InsertRows | MendRollup,
+    step: ForgetTokens | RemoveRows | KeepOne | InsertRows | MendRollup,
     rows: RowMender,
     rollups: RollupMender,
 ) -> str | None:
@@ -118,6 +129,8 @@ async def _do_step(
             return await rows.forget_tokens(step)
         case RemoveRows():
             return await rows.remove(step)
+        case KeepOne():
+            return await rows.keep_one(step)
         case InsertRows():
             return await rows.insert(step)
         case MendRollup():
@@ -127,8 +140,10 @@ async def _do_step(
 
 def _say_what_is_wrong(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        for sentence in (*finding.sentences, *([finding.lost] if finding.lost else ())):
+        for sentence in finding.sentences:
             click.echo(f"✗ {sentence}")
+        for sentence in finding.left:
+            click.echo(f"! {sentence}")
 
 
 def _say_what_would_be_done(steps: Sequence[Step]) -> None:

@@ -111,7 +111,7 @@ def test_a_partition_in_which_anything_is_wrong_is_brought_to_the_log_s_end() ->
     steps = plan([fine, wrong])
     assert steps == [
         InsertRows(wrong.place, 7),
-        *(MendRollup(wrong.place, rollup, whole=True) for rollup in EVENTS.rollups),
+        *(MendRollup(wrong.place, rollup, True, None) for rollup in EVENTS.rollups),
         SetOffset(wrong.place),
     ]
 
@@ -165,10 +165,9 @@ def test_rows_behind_the_log_s_end_are_taken_away() -> None:
 
 def test_what_kafka_no_longer_has_is_named() -> None:
     place = place_at(3, log_start=20, rows=9, rollups={"event_counts_15m": 9})
-    lost = Finding(place).lost
-    assert lost is not None
+    (lost,) = Finding(place).left
     assert "no longer has the offsets 10 to 19" in lost
-    assert Finding(place_at(log_start=20)).lost is None
+    assert Finding(place_at(log_start=20)).left == []
 
 
 def test_a_repair_that_was_cut_off_is_gone_on_with() -> None:
