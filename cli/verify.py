@@ -12,7 +12,7 @@ count rows that are gone, but never fewer than there are. Where nothing differs,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import click
@@ -110,8 +110,9 @@ class _Comparison:
     async def of_topic(self, topic: str) -> Compared:
         """Compare the topic's partitions with the rows of the table."""
         compared, count = Compared(""), 0
-        faults = await self._lasting_faults(topic)
-        for place in await self._places(topic):
+        places = await self._places(topic)
+        faults = await self._lasting_faults(topic, places)
+        for place in places:
             if place.mark is not None:
                 compared.differences.append(f"{place}: a `track repair` has not ended")
             rows = await self._rows(place)
@@ -141,14 +142,17 @@ class _Comparison:
     async def _places(self, topic: str) -> list[Place]:
         return await read_places(self._consumer, self._storage, self._settings, topic, self._base)
 
-    async def _lasting_faults(self, topic: str) -> dict[int, str]:
-        """Return why the writer would not begin, by partition: what it also says a moment later."""
-        faults = {place.where.partition: place.fault for place in await self._places(topic)}
-        if any(faults.values()):
-            await asyncio.sleep(_MOMENT_S)
-            again = {place.where.partition: place.fault for place in await self._places(topic)}
-            faults = {number: again[number] if fault else None for number, fault in faults.items()}
-        return {number: fault for number, fault in faults.items() if fault}
+    async def _lasting_faults(self, topic: str, places: Sequence[Place]) -> dict[int, str]:
+        """Return why the writer would not begin, by partition: what holds a moment later too."""
+        if not any(place.fault for place in places):
+            return {}
+        await asyncio.sleep(_MOMENT_S)
+        both = zip(places, await self._places(topic), strict=True)
+        return {
+            again.where.partition: fault
+            for place, again in both
+            if place.fault and (fault := again.fault)
+        }
 
     async def _rows(self, place: Place) -> Rows:
         """Compare a partition's records with its rows, and add the rows that were not announced.
@@ -163,10 +167,10 @@ class _Comparison:
         )
         older = await doubled_before(self._client, self._base, place.where, first)
         rows.doubled.put_before(older)
-        ahead = await offsets_from(
-            self._client, self._base, place.where, max(end, place.announced + 1)
-        )
-        if ahead and place.standing.committed is not None:
+        # How far the table is was asked before: what it has got since is the writer's.
+        height, beyond = place.standing.base, max(end, place.announced + 1)
+        if place.standing.committed is not None and height is not None and height >= beyond:
+            ahead = await offsets_from(self._client, self._base, place.where, beyond)
             announced = await read_announced(self._settings, place.where)
             for offset in ahead:
                 rows.foreign.note(offset, is_one=offset > announced)

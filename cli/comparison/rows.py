@@ -165,6 +165,8 @@ async def doubled_before(
     client: AsyncClient, base: BaseTable, where: TopicPartition, end: int
 ) -> Runs:
     """Return the offsets before one that the table has more than once: Kafka may not have them."""
+    if not end:
+        return Runs()
     of_topic = _OF_TOPIC if base.names_topic else ""
     parameters = {"table": base.name, "partition": where.partition, "topic": where.topic}
     lowest = await client.query(_SELECT_LOWEST + of_topic, parameters={**parameters, "end": end})

@@ -239,26 +239,25 @@ async def find_in_rollup(
         differing_statement(settings.namespace, rollup, await view_of(client, rollup)),
         parameters={**parameters, "least": False},
     )
-    uncounted = await client.query(
-        uncounted_statement(settings.namespace, place.base, rollup),
-        parameters={**parameters, "remembered": memory.remembered},
-    )
-    ahead = await client.query(
-        _COUNT_AHEAD,
-        parameters={
-            "partition": place.where.partition,
-            "table": rollup.name,
-            "end": place.standing.log_end,
-        },
-    )
+    uncounted = ahead = 0
+    if memory.since:
+        older = await client.query(
+            uncounted_statement(settings.namespace, place.base, rollup),
+            parameters={**parameters, "remembered": memory.remembered},
+        )
+        uncounted = older.first_row[0]
+    end = place.standing.log_end
+    if (place.standing.rollups[rollup.name] or 0) >= end:
+        where = {"partition": place.where.partition, "table": rollup.name, "end": end}
+        ahead = (await client.query(_COUNT_AHEAD, parameters=where)).first_row[0]
     differing = [
         (bucket, bucket >= memory.proven or not loses) for bucket, loses in buckets.result_rows
     ]
     return RollupFaults(
         buckets=tuple(bucket for bucket, is_proven in differing if is_proven),
         unproven=sum(not is_proven for _, is_proven in differing),
-        uncounted=uncounted.first_row[0],
-        ahead=ahead.first_row[0],
+        uncounted=uncounted,
+        ahead=ahead,
     )
 
 
@@ -273,6 +272,8 @@ async def _find_in_rows(
         )
         for first, last in ((start, middle), (middle, end))
     ]
-    beyond = await offsets_from(client, place.base, place.where, end)
+    beyond = 0
+    if place.standing.base is not None and place.standing.base >= end:
+        beyond = len(await offsets_from(client, place.base, place.where, end))
     older = await doubled_before(client, place.base, place.where, start)
-    return Finding(place, committed, after, len(beyond), older=older)
+    return Finding(place, committed, after, beyond, older=older)

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
@@ -24,9 +25,9 @@ from contracts.tables import TABLE_OF_TOPIC
 from contracts.topics import Topics
 from processors.writer.ranges import Mark, decode_intent, decode_mark, encode_mark
 from processors.writer.rules import group_of
-from processors.writer.standings import read_raw_commits
+from processors.writer.standings import ask_raw_commits
 from runtime.clickhouse import AsyncClient
-from runtime.kafka import open_admin, open_consumer
+from runtime.kafka import open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
@@ -49,8 +50,9 @@ WHERE database = currentDatabase() AND NOT is_done
 class Guard:
     """The marks of one run; `run` names it, and nothing else."""
 
-    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+    def __init__(self, settings: Settings, client: AsyncClient, admin: AIOKafkaAdminClient) -> None:
         self._settings = settings
+        self._admin = admin
         self._client = client
         self._group = group_of(settings.namespace)
         self.run = secrets.token_hex(8)
@@ -89,7 +91,7 @@ class Guard:
         Raises:
             StartupError: a writer has begun, or something does not end.
         """
-        before = await read_raw_commits(self._settings.kafka_servers, self._group, self._wheres)
+        before = await ask_raw_commits(self._admin, self._group, self._wheres)
         starts = await self._log_starts()
         marked = {}
         for where, (offset, metadata) in before.items():
@@ -113,7 +115,7 @@ class Guard:
             StartupError: another repair has taken them over.
         """
         where = self._wheres[0]
-        found = await read_raw_commits(self._settings.kafka_servers, self._group, [where])
+        found = await ask_raw_commits(self._admin, self._group, [where])
         mark = decode_mark(found[where][1])
         if mark is None or mark.repair != self.run:
             raise StartupError(
@@ -128,10 +130,9 @@ class Guard:
         await self._commit({**self._before, **mended})
 
     async def _members(self) -> Sequence[str]:
-        async with open_admin(self._settings.kafka_servers) as admin:
-            for response in await admin.describe_consumer_groups([self._group]):
-                for group in response.groups:
-                    return [f"{member[1]} at {member[2]}" for member in group[5]]
+        for response in await self._admin.describe_consumer_groups([self._group]):
+            for group in response.groups:
+                return [f"{member[1]} at {member[2]}" for member in group[5]]
         return []
 
     async def _log_starts(self) -> dict[TopicPartition, int]:

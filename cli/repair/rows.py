@@ -35,6 +35,7 @@ _SELECT_PARTS = """
 SELECT DISTINCT partition_id FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active
 """
+_SELECT_TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase()"
 # A mutation is waited for; its text holds many ranges.
 MUTATION = {"mutations_sync": 1, "max_query_size": 1 << 24}
 # Rows of a table, as many as they are, for another of the same structure.
@@ -111,10 +112,13 @@ class RowMender:
 
     async def take_up(self) -> None:
         """Put back what a run that was cut off has put aside, and drop the twins it left."""
+        tables = set((await self._client.query(_SELECT_TABLES)).result_columns[0])
         for base in BASE_TABLES:
-            await self._put_back(base.name)
+            if aside_of(base.name) in tables:
+                await self._put_back(base.name)
         for table in DEDUPLICATED:
-            await self._drop(twin_of(table))
+            if twin_of(table) in tables:
+                await self._drop(twin_of(table))
 
     async def insert(self, step: InsertRows) -> str:
         """Insert what the table lacks, piece by piece of the log."""
@@ -195,8 +199,6 @@ class RowMender:
         A run that was cut off before anything was taken out has left rows that the table has.
         """
         aside = aside_of(table)
-        if not (await self._client.query(f"EXISTS TABLE {aside}")).first_row[0]:
-            return 0
         twin = await self._make_twin(table)
         await self._client.command(
             f"INSERT INTO {twin} SELECT * FROM {aside} "  # noqa: S608 - names of ours

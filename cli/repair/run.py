@@ -39,7 +39,7 @@ from processors.writer.standing import FaultError
 from processors.writer.storage import Storage
 from runtime.clickhouse import AsyncClient, ClickHouseError, connect
 from runtime.failpoints import failpoint
-from runtime.kafka import open_consumer
+from runtime.kafka import open_admin, open_consumer
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError, require_log
 
@@ -84,8 +84,11 @@ def repair(settings: Settings, *, confirmed: bool) -> bool:
 
 async def _repair(settings: Settings, *, confirmed: bool) -> bool:
     await require_log(settings)
-    async with _servers(settings) as (client, storage, consumer):
-        guard = Guard(settings, client)
+    async with (
+        open_admin(settings.kafka_servers) as admin,
+        _servers(settings) as (client, storage, consumer),
+    ):
+        guard = Guard(settings, client, admin)
         rows = RowMender(settings, client, storage, consumer, guard)
         await guard.require_no_writer()
         if confirmed:

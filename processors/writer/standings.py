@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from contracts.log import Log
 from contracts.tables import BaseTable
@@ -92,7 +93,14 @@ async def read_raw_commits(
         KafkaError: Kafka refuses to tell.
     """
     async with open_admin(servers) as admin:
-        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+        return await ask_raw_commits(admin, group, partitions)
+
+
+async def ask_raw_commits(
+    admin: AIOKafkaAdminClient, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int | None, str]]:
+    """Do what `read_raw_commits` does, over a connection that is open."""
+    found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
     commits: dict[TopicPartition, tuple[int | None, str]] = {}
     for where in partitions:
         offset, metadata = found.get(where, (_NO_OFFSET, ""))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 
+from cli.comparison.reading import read_pieces
 from cli.verify import verify
+from runtime.kafka import open_consumer
 from runtime.settings import Settings
+from runtime.startup import ServerAwayError
 from tests.processors.writer.pipeline import Pipeline
 
 NOW = "SETTINGS mutations_sync = 2"
@@ -48,6 +53,36 @@ def test_what_agrees_is_said_and_nothing_more(
     assert len(lines) == 6
     assert all(line.startswith("✓") for line in lines)
     assert f"{pipeline.topics.accepted} and events: 240 records" in lines[0]
+
+
+def test_a_log_that_gives_nothing_is_not_waited_for_without_end(pipeline: Pipeline) -> None:
+    asyncio.run(_read_beyond_the_end(pipeline))
+
+
+async def _read_beyond_the_end(pipeline: Pipeline) -> None:
+    where = TopicPartition(pipeline.topics.accepted, 0)
+    async with open_consumer(pipeline.settings.kafka_servers) as consumer:
+        end = (await consumer.end_offsets([where]))[where]
+        read = [piece async for piece in read_pieces(consumer, where, 0, end)]
+        assert (read[0].first, read[-1].last) == (0, end - 1)
+        with pytest.raises(ServerAwayError, match=f"gave nothing of .* from offset {end} on"):
+            async for _ in read_pieces(consumer, where, 0, end + 1, stalled_s=0.5):
+                pass
+
+
+def test_what_the_writer_would_refuse_is_a_difference(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.set_offset(pipeline.topics.sessions, 100, partition=0)
+    pipeline.set_offset(pipeline.topics.accepted, 3, "mine", partition=1)
+    found = findings(pipeline, capsys)
+    assert any("it is not the log that was read before" in each for each in found)
+    assert any("has without a record that was committed" in each for each in found)
+    lowest = pipeline.scalar("SELECT min(kafka_offset) FROM events WHERE kafka_partition = 0")
+    row = f"kafka_partition = 0 AND kafka_offset = {lowest}"
+    break_it(pipeline, f"ALTER TABLE events UPDATE log_offset = 99999 WHERE {row} {NOW}")
+    other = f"partition 0: events has without a record that was committed 1 offset: {lowest}"
+    assert other in findings(pipeline, capsys)
 
 
 def test_a_row_that_is_lost_or_doubled_or_foreign_is_named(
@@ -101,6 +136,11 @@ def test_before_the_days_that_rows_are_kept_a_rollup_may_have_more_but_not_less(
         "INSERT INTO event_counts_15m (bucket, event, kafka_partition, events) "
         f"SELECT {OLD_BUCKET}, 'play', 0, 5",
     )
+    # As long as the log has its beginning, every bucket can be counted again.
+    (more,) = findings(pipeline, capsys)
+    assert "event play: events is 5, the rows give 0" in more
+    for partition in (0, 2):
+        pipeline.delete_records(pipeline.topics.accepted, 1, partition=partition)
     assert findings(pipeline, capsys) == []
     lowest = pipeline.scalar("SELECT min(kafka_offset) FROM events WHERE kafka_partition = 2")
     where = f"kafka_partition = 2 AND kafka_offset = {lowest}"
