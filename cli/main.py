@@ -129,7 +129,7 @@ def repair(yes: bool) -> None:
     from cli.repair.run import repair as run_repair
     from cli.repair.servers import servers_for
 
-    with _refusals(), servers_for(_settings()) as settings:
+    with refusals(), servers_for(_settings()) as settings:
         sys.exit(0 if run_repair(settings, confirmed=yes) else 1)
 
 

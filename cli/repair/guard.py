@@ -143,7 +143,7 @@ class Guard:
     async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit as no member of the group: Kafka refuses that where it has any."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_servers,
+            **self._settings.kafka_servers.client_arguments(),
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="none",

@@ -85,7 +85,7 @@ async def read_commits(
 
 
 async def read_raw_commits(
-    servers: str, group: str, partitions: Sequence[TopicPartition]
+    servers: KafkaServers, group: str, partitions: Sequence[TopicPartition]
 ) -> dict[TopicPartition, tuple[int | None, str]]:
     """Return each partition's committed offset, if there is one, and the metadata beside it.
 

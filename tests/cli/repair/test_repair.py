@@ -116,7 +116,7 @@ def broken(made: Broken) -> Broken:
 
 
 async def _send(settings: Settings, topic: str, partition: int, value: bytes) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_servers)
+    producer = AIOKafkaProducer(**settings.kafka_servers.client_arguments())
     async with producer:
         await producer.send_and_wait(topic, value, partition=partition)
 
@@ -131,7 +131,7 @@ async def _mark(settings: Settings) -> None:
 
 
 async def _delete_group(settings: Settings) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_servers)
+    admin = AIOKafkaAdminClient(**settings.kafka_servers.client_arguments())
     await admin.start()
     group = f"{settings.namespace}.writer"
     node = await admin.find_coordinator(group)

@@ -10,7 +10,7 @@ import pytest
 from cli.folder import AlreadyRunningError, sole_owner
 from cli.repair.servers import servers_for
 from cli.supervisor import StopRequests
-from deploy.local.clickhouse import keep_passwords
+from deploy.local.clickhouse import ADMIN, keep_passwords
 from deploy.local.kafka import answers_metadata
 from deploy.local.machine import free_port
 from deploy.local.processes import ServerError
@@ -38,7 +38,7 @@ def test_the_servers_of_a_stack_that_has_ended_run_as_long_as_the_repair(
 ) -> None:
     (tmp_path / "kafka").mkdir()
     (tmp_path / "kafka" / "partitions").write_text("3\n")
-    password = keep_passwords(tmp_path / "clickhouse").service
+    password = keep_passwords(tmp_path / "clickhouse")[ADMIN]
     ports = [free_port() for _ in range(3)]
     ended = dataclasses.replace(
         Settings(),

@@ -173,7 +173,7 @@ class Pipeline:
 
     async def _set_offset(self, where: TopicPartition, offset: int, metadata: str) -> None:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka_servers,
+            **self.settings.kafka_servers.client_arguments(),
             group_id=f"{self.settings.namespace}.writer",
             enable_auto_commit=False,
         )
@@ -187,7 +187,7 @@ class Pipeline:
         asyncio.run(self._delete_records(TopicPartition(topic, partition), before))
 
     async def _delete_records(self, where: TopicPartition, before: int) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_servers)
+        admin = AIOKafkaAdminClient(**self.settings.kafka_servers.client_arguments())
         await admin.start()
         await admin.delete_records({where: RecordsToDelete(before)})
         await admin.close()
