@@ -156,9 +156,7 @@ class Finding:
             )
         if not self._has_wrong_rows:
             said += [
-                f"{self.place}: {name} counts more than the rows in "
-                f"{counted(faults.unproven, 'quarter')} of an hour of which Kafka no longer has "
-                "all records; they stay as they are."
+                unproven_in(self.place, name, faults)
                 for name, faults in self.rollups.items()
                 if faults.unproven
             ]
@@ -181,6 +179,14 @@ class Finding:
                 rows = counted(faults.uncounted, "row")
                 said.append(f"{self.place}: {name} does not count {rows}.")
         return said
+
+
+def unproven_in(place: Place, rollup: str, faults: RollupFaults) -> str:
+    """Return the sentence on what of a rollup is left as it is."""
+    return (
+        f"{place}: {rollup} counts more than the rows in {counted(faults.unproven, 'quarter')} of "
+        "an hour of which Kafka no longer has all records; they stay as they are."
+    )
 
 
 def counted(number: int, what: str) -> str:

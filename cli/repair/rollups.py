@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cli.comparison.rollups import memory_of, view_of
-from cli.repair.findings import counted, find_in_rollup
+from cli.repair.findings import RollupFaults, counted, find_in_rollup, unproven_in
 from cli.repair.guard import Guard
 from cli.repair.plan import MendRollup
 from cli.repair.rows import MUTATION, delete_rows
@@ -42,8 +42,8 @@ class RollupMender:
         self._client = client
         self._guard = guard
 
-    async def mend(self, step: MendRollup) -> str | None:
-        """Mend a rollup of a partition; return what was done, None if nothing was."""
+    async def mend(self, step: MendRollup) -> list[str]:
+        """Mend a rollup of a partition; return what was done, and what is left as it is."""
         base, rollup, partition = step.place.base, step.rollup, step.place.where.partition
         memory = memory_of(
             self._settings,
@@ -74,11 +74,7 @@ class RollupMender:
             failpoint("after_add")
         if faults.ahead:
             await self._put_back(rollup, partition, step.place.standing.log_end)
-        if not faults:
-            return None
-        quarters = counted(len(faults.buckets), "quarter")
-        added = f", {counted(faults.uncounted, 'row')} added to older ones" * bool(faults.uncounted)
-        return f"{step.place}: {rollup.name}: {quarters} of an hour counted again{added}"
+        return _lines(step, faults)
 
     async def _count_again(
         self,
@@ -133,6 +129,22 @@ class RollupMender:
             f"kafka_partition = {partition} AND last_offset >= {end}",
             settings=MUTATION,
         )
+
+
+def _lines(step: MendRollup, faults: RollupFaults) -> list[str]:
+    name, said = step.rollup.name, []
+    if faults.buckets:
+        quarters = counted(len(faults.buckets), "quarter")
+        said.append(f"✓ {step.place}: {name}: {quarters} of an hour counted again")
+    if faults.uncounted:
+        rows = counted(faults.uncounted, "row")
+        said.append(f"✓ {step.place}: {name}: {rows} added to older quarters of an hour")
+    if faults.ahead:
+        rows = counted(faults.ahead, "row")
+        said.append(f"✓ {step.place}: {name}: {rows} no longer count beyond the log's end")
+    if faults.unproven:
+        said.append(f"! {unproven_in(step.place, name, faults)}")
+    return said
 
 
 def _batches(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -112,9 +112,8 @@ async def _do(steps: Sequence[Step], guard: Guard, rows: RowMender, rollups: Rol
             offsets[step.place.where] = step.place.standing.log_end
             continue
         await guard.require_alone()
-        done = await _do_step(step, rows, rollups)
-        if done:
-            click.echo(f"✓ {done}")
+        for line in await _do_step(step, rows, rollups):
+            click.echo(line)
     failpoint("before_offsets")
     await guard.end(offsets)
     failpoint("after_offsets")
@@ -126,16 +125,17 @@ async def _do_step(
     step: ForgetTokens | RemoveRows | KeepOne | InsertRows | MendRollup,
     rows: RowMender,
     rollups: RollupMender,
-) -> str | None:
+) -> list[str]:
+    """Do a step; return what was done, line by line."""
     match step:
         case ForgetTokens():
-            return await rows.forget_tokens(step)
+            return [f"✓ {await rows.forget_tokens(step)}"]
         case RemoveRows():
-            return await rows.remove(step)
+            return [f"✓ {await rows.remove(step)}"]
         case KeepOne():
-            return await rows.keep_one(step)
+            return [f"✓ {await rows.keep_one(step)}"]
         case InsertRows():
-            return await rows.insert(step)
+            return [f"✓ {await rows.insert(step)}"]
         case MendRollup():
             return await rollups.mend(step)
     assert_never(step)

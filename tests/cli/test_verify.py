@@ -68,6 +68,10 @@ async def _read_beyond_the_end(pipeline: Pipeline) -> None:
         with pytest.raises(ServerAwayError, match=f"gave nothing of .* from offset {end} on"):
             async for _ in read_pieces(consumer, where, 0, end + 1, stalled_s=0.5):
                 pass
+    # An empty partition at the end must not keep the consumer from ending.
+    async with asyncio.timeout(30), open_consumer(pipeline.settings.kafka_servers) as consumer:
+        assert [piece async for piece in read_pieces(consumer, where, 0, end)] != []
+        assert [piece async for piece in read_pieces(consumer, where, end, end)] == []
 
 
 def test_what_the_writer_would_refuse_is_a_difference(
