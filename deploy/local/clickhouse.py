@@ -116,8 +116,8 @@ def clickhouse_program(
             str(folder / "config.xml"), str(folder / "data"), str(ports.http), str(ports.native),
             str(log.parent.absolute()),
         ),
-        # Nothing of it concerns ClickHouse, and it can read its own environment.
-        environment={},
+        # It can read its environment, so there is nothing in it but what its stack is found by.
+        environment={"TRACK_HOME": os.environ.get("TRACK_HOME", "")},
         log=log,
         folder=folder / "work",
         is_ready=lambda: _ask(ports.http, passwords, "SELECT 1") == b"1\n",

@@ -19,6 +19,7 @@ import base64
 import dataclasses
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from statistics import mean, median
@@ -38,7 +39,7 @@ from tests.benchmarks.writer import COUNTED, check_counts, count_of, make_rows
 _DONE_WITHIN_S = 300.0
 _QUESTIONS = (
     "SELECT user_id, count() AS n, uniqExact(event_id) FROM events GROUP BY user_id ORDER BY n",
-    "SELECT metadata.song_id AS song, event, count() AS n FROM events GROUP BY song, event",
+    "SELECT metadata.song_id.:String AS song, event, count() FROM events GROUP BY song, event",
     "SELECT toStartOfMinute(timestamp) AS minute, uniq(user_id), quantile(0.9)(log_offset) "
     "FROM events GROUP BY minute",
 )
@@ -128,8 +129,12 @@ class _Analyst:
             request = urllib.request.Request(  # an address of ours
                 self._url, f"{question} FORMAT Null".encode(), self._headers
             )
-            with urllib.request.urlopen(request, timeout=70) as answer:
-                answer.read()
+            try:
+                with urllib.request.urlopen(request, timeout=70) as answer:
+                    answer.read()
+            except urllib.error.HTTPError as error:
+                said = error.read().decode(errors="replace").strip()
+                raise BenchmarkError(f"the analyst was refused: {said}") from error
         return time.monotonic() - began
 
 
@@ -151,7 +156,7 @@ class _Asking:
         self._over.set()
         self._thread.join(80)
         if self._failure is not None:
-            raise BenchmarkError(f"the analyst was refused: {self._failure}")
+            raise self._failure
 
     def _run(self) -> None:
         """A round that ends after the block counts, if it is the only one."""
