@@ -1,6 +1,6 @@
 """`track rejected`: its subcommands and their options.
 
-In: arguments. Out: one call of `cli.rejected.run` each. Never: work of its own.
+In: arguments. Out: one call each. Never: work of its own.
 """
 
 # ruff: noqa: PLC0415
@@ -23,7 +23,7 @@ from contracts.timestamps import parse_timestamp
 from runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from cli.rejected.run import ListFormat, ShowFormat
+    from cli.rejected.listing import ListFormat, ShowFormat
     from cli.rejected.store import Filters
 
 _TEXT_FIELDS = ("event", "user_id", "timestamp", "event_id")
@@ -114,7 +114,7 @@ def list_(
     not_replayed: bool, limit: int, before: Place | None, form: ListFormat, **chosen: Any
 ) -> None:
     """List rejections, the newest first."""
-    from cli.rejected.run import list_rejections
+    from cli.rejected.listing import list_rejections
 
     with refusals():
         list_rejections(
@@ -140,7 +140,7 @@ def list_(
 )
 def show(rejection: Place, form: ShowFormat) -> None:
     """Show all of a rejection: why, where from, its bytes, and whether it was replayed."""
-    from cli.rejected.run import show_rejection
+    from cli.rejected.listing import show_rejection
 
     with refusals():
         show_rejection(_settings(), rejection, form)
@@ -182,7 +182,7 @@ def replay(
     code 0 means that each of them is an event of the log now, or would be.
     """
     from cli.rejected.repairs import Repair
-    from cli.rejected.run import Chosen, edit_and_replay, replay_rejections
+    from cli.rejected.sending import Chosen, edit_and_replay, replay_rejections
 
     filtered = everything or any(each not in (None, ()) for each in chosen.values())
     if bool(rejections) == filtered:

@@ -1,7 +1,8 @@
-"""What `track rejected` does: list, show, replay.
+"""`track rejected replay`: what each record becomes is said, and sent if that is confirmed.
 
-In: settings, and what is meant. Out: text on stdout; whether all that was meant is an event of the
-log now, or would be. Never: something sent that was not confirmed; a dry run that fences a replay.
+In: settings, which rejections are meant, a repair. Out: a line for each on stdout; whether each is
+an event of the log now, or would be. Never: something sent that was not confirmed; a dry run that
+fences a replay.
 """
 
 from __future__ import annotations
@@ -9,31 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import click
-import msgspec
 
 from cli.fencing import run_fenceable
+from cli.rejected.opened import NOT_KEPT, find_with_marks, open_rejections
 from cli.rejected.rejection import Rejection
 from cli.rejected.repairs import Repair, draft, prepare
-from cli.rejected.replay import Marks, Ready, read_marks, replaying
+from cli.rejected.replay import Ready, read_marks, replaying
 from cli.rejected.store import Filters, Rejections
-from cli.rejected.views import as_object, description, escaped, table
+from cli.rejected.views import escaped
 from contracts.replays import Mark, Place
 from contracts.topics import Partitioner
-from runtime.clickhouse import ClickHouseError, connect
-from runtime.kafka import KafkaError
-from runtime.kafka_refusals import explain_failure
 from runtime.settings import Settings
-from runtime.startup import StartupError, require_log
+from runtime.startup import require_log
 
 _IN_A_TRANSACTION = 500
-
-ListFormat = Literal["table", "json", "ndjson"]
-ShowFormat = Literal["text", "json", "value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,111 +35,6 @@ class Chosen:
 
     places: Sequence[Place] = ()
     filters: Filters | None = None
-
-
-# --- list and show --------------------------------------------------------------------------------
-
-
-def list_rejections(
-    settings: Settings,
-    filters: Filters,
-    *,
-    not_replayed: bool,
-    limit: int,
-    before: Place | None,
-    form: ListFormat,
-    width: int | None,
-) -> None:
-    """Print rejections, the newest first.
-
-    Raises:
-        StartupError: a server does not answer, or `before` is not kept.
-    """
-    rows = asyncio.run(_list(settings, filters, not_replayed, limit, before))
-    shown = rows[:limit]
-    objects = [as_object(each, marks, whole=False) for each, marks in shown]
-    if form == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(objects)))
-    elif form == "ndjson":
-        for each in objects:
-            click.echo(msgspec.json.encode(each))
-    elif not shown:
-        click.echo("No rejection is kept that is meant by this.")
-    else:
-        for line in table(shown, width):
-            click.echo(line)
-        if len(rows) > limit:
-            click.echo(f"There are more; go on with --before {shown[-1][0].place}")
-
-
-def show_rejection(settings: Settings, place: Place, form: ShowFormat) -> None:
-    """Print all of a rejection; as `value` the very bytes that are kept of its value.
-
-    Raises:
-        StartupError: a server does not answer, or it is not kept.
-    """
-    rejection, marks = asyncio.run(_find(settings, place))
-    mark = marks.get(str(place))
-    if form == "value":
-        click.echo(rejection.value or b"", nl=False)
-    elif form == "json":
-        shown = msgspec.json.encode(as_object(rejection, mark, whole=True))
-        click.echo(msgspec.json.format(shown))
-    else:
-        for line in description(rejection, mark):
-            click.echo(line)
-
-
-async def _list(
-    settings: Settings, filters: Filters, not_replayed: bool, limit: int, before: Place | None
-) -> list[tuple[Rejection, Mark | None]]:
-    async with _rejections(settings) as rejections:
-        marks = await read_marks(settings)
-        start = None if before is None else await _require(rejections, before)
-        rows = []
-        async for each in rejections.newest_first(filters, start):
-            mark = marks.get(str(each.place))
-            if mark is None or not not_replayed:
-                rows.append((each, mark))
-            if len(rows) > limit:
-                break
-        return rows
-
-
-async def _find(settings: Settings, place: Place) -> tuple[Rejection, Marks]:
-    async with _rejections(settings) as rejections:
-        return await _require(rejections, place), await read_marks(settings)
-
-
-async def _require(rejections: Rejections, place: Place) -> Rejection:
-    rejection = await rejections.find(place)
-    if rejection is None:
-        raise StartupError(f"{place} {_NOT_KEPT}.")
-    return rejection
-
-
-_NOT_KEPT = "is not kept: there is no such rejection, or its days are over (TRACK_REJECTED_DAYS)"
-
-
-@asynccontextmanager
-async def _rejections(settings: Settings) -> AsyncIterator[Rejections]:
-    """Give the rejections of the pipeline; a server that fails becomes a sentence."""
-    try:
-        client = await connect(settings)
-        try:
-            yield Rejections(client, settings.namespace)
-        finally:
-            await client.close()
-    except (KafkaError, TimeoutError) as error:
-        raise StartupError(await explain_failure(settings.kafka_servers, error)) from error
-    except ClickHouseError as error:
-        raise StartupError(
-            f"ClickHouse does not answer: {error}. Start it, or name another one with "
-            "TRACK_CLICKHOUSE."
-        ) from error
-
-
-# --- replay ---------------------------------------------------------------------------------------
 
 
 def replay_rejections(settings: Settings, chosen: Chosen, repair: Repair, *, yes: bool) -> bool:
@@ -168,7 +56,7 @@ def edit_and_replay(settings: Settings, place: Place, *, yes: bool) -> bool:
     Raises:
         StartupError: as for `replay_rejections`, or the rejection is not kept.
     """
-    rejection, _ = asyncio.run(_find(settings, place))
+    rejection, _ = asyncio.run(find_with_marks(settings, place))
     text = click.edit(draft(rejection), extension=".json")
     if text is None:
         click.echo("Nothing was changed, and nothing was sent.")
@@ -186,7 +74,7 @@ async def _replay(settings: Settings, chosen: Chosen, repair: Repair, *, yes: bo
     log = await require_log(settings)
     judge = _Judge(repair, log.id, Partitioner(settings.partitions))
     found: Counter[str] = Counter()
-    async with _rejections(settings) as rejections:
+    async with open_rejections(settings) as rejections:
         if not yes:
             marks = await read_marks(settings)
             async for page in _pages(rejections, chosen):
@@ -233,7 +121,7 @@ class _Judge:
         if mark is not None:
             return place, mark
         if rejection is None:
-            return place, _NOT_KEPT
+            return place, NOT_KEPT
         event = prepare(rejection, self.repair, self.log_id)
         if isinstance(event, str):
             return place, f"stays as it is: {event}"
@@ -265,7 +153,7 @@ def _say(outcomes: Sequence[_Outcome], becomes: str, found: Counter[str], chosen
 
 def _summary(found: Counter[str], *, yes: bool) -> str:
     if not found:
-        return "No rejection is kept that is meant by this."
+        return "No such rejection is kept."
     sent, already, unfit = (found[each.__name__] for each in (Ready, Mark, str))
     rest = f"{already:,} replayed already, {unfit:,} not to be sent"
     if yes:
