@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,22 +76,28 @@ class Secured:
         return done.returncode, done.stdout + done.stderr
 
     @contextmanager
-    def service(self, name: str) -> Iterator[Running]:
-        """Run a service as the user of its name, from when it works."""
+    def services(self, *names: str) -> Iterator[list[Running]]:
+        """Run services as the users of their names, from when all of them work."""
+        running = [start(self._program(name), self.folder / "run") for name in names]
+        try:
+            for each in running:
+                wait_until_ready(each, WITHIN_S)
+            yield running
+        finally:
+            for each in running:
+                each.ask_to_stop()
+            for each in running:
+                each.stop()
+
+    def _program(self, name: str) -> Program:
         ready, settings = self.folder / f"{name}.ready", self.as_user(name)
-        program = Program(
+        return Program(
             name=name,
             command=(TRACK, name),
             environment={**environment_of(settings), READY_FILE: str(ready)},
             log=self.folder / f"{name}.log",
             is_ready=lambda: ready.exists() or (name == "ingest" and _is_ready(settings)),
         )
-        running = start(program, self.folder / "run")
-        try:
-            wait_until_ready(running, WITHIN_S)
-            yield running
-        finally:
-            running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +128,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Itera
 
 async def test_everything_works_with_what_the_rules_allow(secured: Secured) -> None:
     topics = Topics.of(secured.settings.namespace)
-    with ExitStack() as running:
-        programs = [
-            running.enter_context(secured.service(name))
-            for name in ("ingest", "sessionizer", "writer")
-        ]
+    with secured.services("ingest", "sessionizer", "writer") as programs:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{secured.settings.port}") as http:
             for event in ("play", "stop"):
                 answer = await http.post("/track", json={"event": event, "user_id": "ada"})
