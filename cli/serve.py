@@ -21,14 +21,18 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from contracts.metrics import HTTP_CONNECTIONS, Service
 from ingest.app import Ingest, log_partitions
 from ingest.app import create_app as create_ingest
 from ingest.cors import OpenToAllOrigins
 from ingest.routes import create_starlette, health_routes
 from query.app import create_app as create_query
 from query.app import create_routes, open_store
+from runtime.exposition import expose
+from runtime.http_measures import Requests
 from runtime.http_protocol import HTTPProtocol
 from runtime.logs import set_up_logs
+from runtime.measures import Sample, Source
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
@@ -60,24 +64,26 @@ class Ending:
 
 def run(settings: Settings) -> None:
     """Serve ingest and query on one port until a signal."""
-    _run("serve", settings, lambda ending: _create_both(settings, ending))
+    _run(Service.SERVE, settings, lambda ending, sources: _create_both(settings, ending, sources))
 
 
 def run_ingest(settings: Settings) -> None:
     """Serve `POST /track` until a signal."""
     _run(
-        "ingest",
+        Service.INGEST,
         settings,
-        lambda ending: create_ingest(settings, ending.fail, lambda: ending.has_begun),
+        lambda ending, sources: create_ingest(
+            settings, ending.fail, lambda: ending.has_begun, sources
+        ),
     )
 
 
 def run_query(settings: Settings) -> None:
     """Serve `/metrics` and `/sessions` until a signal."""
-    _run("query", settings, lambda _: create_query(settings))
+    _run(Service.QUERY, settings, lambda _, sources: _measured(create_query(settings), sources))
 
 
-def _create_both(settings: Settings, ending: Ending) -> ASGIApp:
+def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> ASGIApp:
     """Return one application of both services; it is ready when both are."""
     ingest = Ingest(settings, ending.fail, log_partitions(settings))
 
@@ -92,17 +98,30 @@ def _create_both(settings: Settings, ending: Ending) -> ASGIApp:
             yield
 
     app = create_starlette(ingest.routes(), running)
-    return ingest.in_front_of(OpenToAllOrigins(app))
+    sources.append(ingest.samples)
+    return ingest.in_front_of(_measured(OpenToAllOrigins(app), sources))
 
 
-def _run(service: str, settings: Settings, create_app: Callable[[Ending], ASGIApp]) -> None:
+def _measured(app: ASGIApp, sources: list[Source]) -> ASGIApp:
+    """Return the application with its requests counted."""
+    requests = Requests()
+    sources.append(requests.samples)
+    return requests.around(app)
+
+
+def _run(
+    service: Service,
+    settings: Settings,
+    create_app: Callable[[Ending, list[Source]], ASGIApp],
+) -> None:
     set_up_logs(service)
     _allow_open_files()
     _collect_rarely()
     listening = _bind(settings.host, settings.port)
     ending = Ending()
+    sources: list[Source] = []
     config = uvicorn.Config(
-        create_app(ending),
+        create_app(ending, sources),
         interface="asgi3",
         loop="uvloop",
         http=HTTPProtocol,
@@ -117,7 +136,9 @@ def _run(service: str, settings: Settings, create_app: Callable[[Ending], ASGIAp
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=FINISH_WITHIN_S,
     )
-    _Server(config, ending).run(sockets=[listening])
+    server = _Server(config, ending)
+    expose(settings, service, *sources, server.samples)
+    server.run(sockets=[listening])
     if isinstance(ending.failure, StartupError):
         raise ending.failure
     if ending.failure is not None:
@@ -147,6 +168,10 @@ class _Server(uvicorn.Server):
         """Begin the end; a second SIGINT waits for nothing."""
         self._ending.begin()
         super().handle_exit(sig, frame)
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the numbers for Prometheus."""
+        yield HTTP_CONNECTIONS, (), len(self.server_state.connections)
 
     async def on_tick(self, counter: int) -> bool:
         """Tell whether to end."""

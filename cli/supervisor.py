@@ -13,11 +13,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
+from contracts.metrics import PROGRAM_RESTARTS, PROGRAM_UP
 from deploy.local.processes import (
     Program,
     Running,
@@ -26,6 +27,7 @@ from deploy.local.processes import (
     shorten_log,
     start,
 )
+from runtime.measures import Sample
 
 EXIT_CONFIGURATION = 78
 _STEP_S = 0.1
@@ -105,6 +107,7 @@ class Part:
     def __init__(self, program: Program, notes: Path, say: Say) -> None:
         self.program = program
         self.ready = False
+        self.restarts = 0
         self._notes, self._say = notes, say
         self._backoff = Backoff()
         self._running: Running | None = None
@@ -127,6 +130,7 @@ class Part:
         if self._running is None:
             if now >= self._restart_at:
                 self._restarted = True
+                self.restarts += 1
                 self.start(now)
         elif (code := self._running.exit_code) is not None:
             self._bury(code, now, starting)
@@ -242,6 +246,12 @@ class Supervisor:
         while self._stages:
             self._stop_stage(self._stages[-1])
             self._stages.pop()
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the numbers for Prometheus."""
+        for part in [part for stage in list(self._stages) for part in stage]:
+            yield PROGRAM_UP, (part.program.name,), int(part.ready)
+            yield PROGRAM_RESTARTS, (part.program.name,), part.restarts
 
     def _step(self, *, starting: bool) -> None:
         if self._requests.asked:

@@ -7,6 +7,7 @@ all checks have passed, or a process left behind.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import http.client
 import os
 import signal
@@ -22,6 +23,15 @@ from rich.markup import escape
 
 from cli.addresses import Stack, publish_stack, withdraw_stack
 from cli.folder import AlreadyRunningError, clear_folder, sole_owner
+from cli.metrics_ports import (
+    UP,
+    busy_metrics_ports,
+    http_names,
+    metrics_ports,
+    processor_names,
+    publish_targets,
+    withdraw_targets,
+)
 from cli.servers import local_ports, local_servers
 from cli.supervisor import (
     EXIT_CONFIGURATION,
@@ -31,11 +41,14 @@ from cli.supervisor import (
     StopRequests,
     Supervisor,
 )
+from contracts.metrics import Service
 from deploy.local.clickhouse import ADMIN, CHECK, QUERY, WRITER
 from deploy.local.machine import busy_ports, folder_problems, platform_problems
 from deploy.local.processes import Program, ServerError, started_at
+from runtime.exposition import expose
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
+from runtime.startup import StartupError
 
 _START_SECONDS = 90
 _PR_SET_PDEATHSIG = 1
@@ -61,6 +74,7 @@ class _Plan:
     clickhouse: Mapping[str, str]
     servers: tuple[Program, ...]
     stack: Stack
+    metrics: Mapping[str, int]
 
 
 def run_up(settings: Settings, *, ends_with_parent: bool = False, track: Path = TRACK) -> int:
@@ -100,22 +114,25 @@ def _run(plan: _Plan, requests: StopRequests, say: Say) -> int:
     supervisor = Supervisor(home / "run", requests, say)
     began = time.monotonic()
     try:
+        expose(_exposed(plan, UP), Service.UP, supervisor.samples)
         supervisor.start_stage(plan.servers, _START_SECONDS)
         supervisor.run_once(_service(plan, "migrate", "migrate"), _START_SECONDS)
         supervisor.start_stage(_processors(plan), _START_SECONDS)
         supervisor.start_stage(_http(plan), _START_SECONDS)
         publish_stack(home, plan.stack)
+        publish_targets(home, _reachable(plan.settings.metrics_host), plan.metrics)
         say(f"\nEverything answers, {time.monotonic() - began:.1f} s after the start.\n")
         say(_addresses(plan, datetime.now(UTC)))
         supervisor.watch()
     except StopRequestedError:
         pass
-    except (ServerError, RefusedError) as error:
+    except (ServerError, RefusedError, StartupError) as error:
         return _refuse(error, say)
     finally:
         say("\nStopping …")
         (home / "run" / "stopping").touch()
         withdraw_stack(home)
+        withdraw_targets(home)
         supervisor.stop()
         say("Stopped; nothing is left running.")
     return 0
@@ -147,21 +164,28 @@ def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
     # A variable and the one that names its file must not both be set.
     replaced = {f"{name}_FILE" for name in (*decided, _CLICKHOUSE)}
     foreign = {name: value for name, value in os.environ.items() if name not in replaced}
-    return _Plan(settings, home, track, {**foreign, **decided}, clickhouse, servers.programs, stack)
+    return _Plan(
+        settings,
+        home,
+        track,
+        {**foreign, **decided},
+        clickhouse,
+        servers.programs,
+        stack,
+        metrics_ports(settings),
+    )
 
 
 def _processors(plan: _Plan) -> list[Program]:
-    kinds = {"sessionizer": plan.settings.sessionizers, "writer": plan.settings.writers}
-    return [
-        _service(plan, kind, name) for kind, count in kinds.items() for name in _names(kind, count)
-    ]
+    names = processor_names(plan.settings)
+    return [_service(plan, kind, name) for kind in names for name in names[kind]]
 
 
 def _http(plan: _Plan) -> list[Program]:
     host, port = _reachable(plan.settings.host).strip("[]"), plan.settings.port
     return [
         _service(plan, "serve", name, lambda: _is_ready_over_http(host, port))
-        for name in _names("http", plan.settings.http_workers)
+        for name in http_names(plan.settings)
     ]
 
 
@@ -177,6 +201,7 @@ def _service(
             **plan.environment,
             _CLICKHOUSE: plan.clickhouse[command],
             READY_FILE: str(ready),
+            "TRACK_METRICS_PORT": str(plan.metrics.get(name, 0)),
         },
         log=plan.home / "logs" / f"{name}.log",
         is_ready=is_ready or ready.exists,
@@ -184,8 +209,9 @@ def _service(
     )
 
 
-def _names(kind: str, count: int) -> list[str]:
-    return [kind] if count == 1 else [f"{kind}-{number}" for number in range(1, count + 1)]
+def _exposed(plan: _Plan, name: str) -> Settings:
+    """Return the settings with the port for Prometheus of one process."""
+    return dataclasses.replace(plan.settings, metrics_port=plan.metrics[name])
 
 
 def _is_ready_over_http(host: str, port: int) -> bool:
@@ -212,7 +238,11 @@ def _port_problems(settings: Settings) -> list[str]:
     if settings.port in taken:
         return [f"TRACK_PORT and {taken[settings.port]} are both {settings.port}; change one."]
     http_port = {"TRACK_PORT": settings.port}
-    return busy_ports(settings.host, http_port) + busy_ports("127.0.0.1", local)
+    return (
+        busy_ports(settings.host, http_port)
+        + busy_ports("127.0.0.1", local)
+        + busy_metrics_ports(settings, {settings.port, *taken})
+    )
 
 
 def _check(problems: list[str]) -> None:
@@ -234,6 +264,11 @@ def _addresses(plan: _Plan, now: datetime) -> str:
             f"              native 127.0.0.1:{settings.clickhouse_native_port}, user {user}, "
             f"password {password}"
         )
+    host, ports = _reachable(settings.metrics_host), plan.metrics.values()
+    lines.append(
+        f"  Metrics     http://{host}:{min(ports)}/metrics and so on up to port {max(ports)}   "
+        "(for Prometheus)"
+    )
     lines.append(f"  Logs        {plan.home / 'logs'}")
     lines += ["", "Track a play, track its stop, and look at the session:", ""]
     for name, at in ((settings.opens, play), (settings.closes, stop)):

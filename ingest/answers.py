@@ -81,7 +81,12 @@ def error(code: Reason | Problem, message: str) -> Answer:
         *OPEN_TO_ALL,
         *_EXTRA.get(code, ()),
     ]
-    start: Message = {"type": "http.response.start", "status": STATUS[code], "headers": headers}
+    start: Message = {
+        "type": "http.response.start",
+        "status": STATUS[code],
+        "headers": headers,
+        "reason": code,  # for the metrics; the server passes over it
+    }
     return start, {"type": "http.response.body", "body": body}
 
 

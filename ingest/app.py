@@ -7,7 +7,7 @@ and router, which would cost a quarter of a request's time; everything else is S
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -16,9 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts.topics import Topics
 from ingest.cors import OpenToAllOrigins
+from ingest.measures import samples_of
 from ingest.publisher import OnFailure, Publisher
 from ingest.routes import create_starlette, health_routes
 from ingest.track import Track
+from runtime.http_measures import Requests
+from runtime.measures import Sample, Source
 from runtime.settings import Settings
 from runtime.startup import require_log
 
@@ -26,14 +29,18 @@ PATH = "/track"
 
 
 def create_app(
-    settings: Settings, on_failure: OnFailure, is_draining: Callable[[], bool]
+    settings: Settings,
+    on_failure: OnFailure,
+    is_draining: Callable[[], bool],
+    sources: list[Source],
 ) -> ASGIApp:
     """Return the application of a process that only takes events.
 
     `on_failure` is called once when the process cannot go on: with a `StartupError` where the log
     is not the one it should be, else with what the producer failed with. `is_draining` tells that
-    the end of the process has begun.
+    the end of the process has begun. What there is to measure is added to `sources`.
     """
+    requests = Requests()
     ingest = Ingest(settings, on_failure, log_partitions(settings))
 
     @asynccontextmanager
@@ -45,7 +52,9 @@ def create_app(
         return ingest.is_ready and not is_draining()
 
     routes = [*ingest.routes(), *health_routes(is_ready)]
-    return ingest.in_front_of(OpenToAllOrigins(create_starlette(routes, running)))
+    app = OpenToAllOrigins(create_starlette(routes, running))
+    sources += [ingest.samples, requests.samples]
+    return ingest.in_front_of(requests.around(app))
 
 
 def log_partitions(settings: Settings) -> Callable[[], Awaitable[int]]:
@@ -85,6 +94,10 @@ class Ingest:
         finally:
             expiry.cancel()
             await self._publisher.stop()
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the numbers for Prometheus."""
+        return samples_of(self._track, self._publisher)
 
     def routes(self) -> list[BaseRoute]:
         """Return what Starlette routes to the endpoint, so that other methods get their answer."""

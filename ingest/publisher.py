@@ -18,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -68,6 +69,11 @@ class Publisher:
     def is_ready(self) -> bool:
         """Whether Kafka has been reached and events are taken."""
         return self._partition_of is not None
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has gone through, and what is on its way."""
+        return Traffic.sum(each.traffic for each in self._partitions)
 
     def start(self) -> None:
         """Begin to connect; it goes on in the background until Kafka answers."""
@@ -156,6 +162,24 @@ class Publisher:
         self._on_failure(error)
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Batches that Kafka has acknowledged, and bytes that wait for it; any thread may ask."""
+
+    batches: int = 0
+    events: int = 0
+    bytes: int = 0
+    waiting_bytes: int = 0
+    under_way_bytes: int = 0
+    stalled_partitions: int = 0
+
+    @classmethod
+    def sum(cls, parts: Iterable[Traffic]) -> Traffic:
+        """Return the sum."""
+        columns = zip(*map(astuple, parts), strict=True)
+        return cls(*(sum(column) for column in columns))
+
+
 class _Batch:
     """A batch and the one future of all requests in it."""
 
@@ -188,6 +212,8 @@ class _Partition:
         "_place",
         "_producer",
         "_refused",
+        "_sent",
+        "_under_way_bytes",
         "draining",
     )
 
@@ -209,7 +235,19 @@ class _Partition:
         self._open: _Batch | None = None
         self._full: deque[_Batch] = deque()
         self._is_stalled = False
+        self._sent = Traffic()
+        self._under_way_bytes = 0
         self.draining: asyncio.Task[None] | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        waiting = [*list(self._full), self._open]
+        return replace(
+            self._sent,
+            waiting_bytes=sum(_size_of(each) for each in waiting if each is not None),
+            under_way_bytes=self._under_way_bytes,
+            stalled_partitions=int(self._is_stalled),
+        )
 
     def put(self, key: bytes, value: bytes) -> asyncio.Future[bool]:
         batch = self._open
@@ -248,10 +286,18 @@ class _Partition:
         await asyncio.sleep(0)  # the other requests of this turn of the loop belong into the batch
         while (batch := self._take()) is not None:
             batch.is_under_way = True
+            size = self._under_way_bytes = batch.builder.size()
             await (await self._producer.send_batch(batch.builder, topic, partition=partition))
             self._is_stalled = False
             batch.settle(acknowledged=True)
+            self._note_sent(batch.builder.record_count(), size)
         self.draining = None
+
+    def _note_sent(self, events: int, size: int) -> None:
+        self._under_way_bytes = 0
+        self._sent.batches += 1
+        self._sent.events += events
+        self._sent.bytes += size
 
     def _take(self) -> _Batch | None:
         if self._full:
@@ -264,6 +310,14 @@ class _Partition:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._is_stalled = True
             self._fail(error)
+
+
+def _size_of(batch: _Batch) -> int:
+    """Return the bytes of a batch that waits, asked by another thread."""
+    try:
+        return int(batch.builder.size())
+    except AttributeError:  # it is being sent at this very moment
+        return 0
 
 
 async def _stop(producer: Any) -> None:

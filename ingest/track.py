@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from asyncio import CancelledError, Future, current_task
+from collections import Counter
+from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
@@ -23,9 +25,11 @@ from contracts.events import (
     encode_event,
     parse_event,
 )
+from contracts.metrics import ACKNOWLEDGEMENT
 from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged
 from ingest.ids import EventIds, header_of, parse_idempotency_key
 from ingest.requests import refusal_of
+from runtime.measures import Histogram
 
 BODY_WITHIN_S = 10
 
@@ -50,6 +54,9 @@ class Track:
     """
 
     def __init__(self, publisher: Publisher) -> None:
+        self.acknowledged = Histogram(ACKNOWLEDGEMENT)
+        self._observe = self.acknowledged.observe
+        self.refusals: Counter[str] = Counter()
         self._put = publisher.put
         self._next_id = EventIds().next
         self._receiving: dict[Any, int] = {}
@@ -57,6 +64,7 @@ class Track:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        begun = monotonic()
         headers = dict(scope["headers"])
         answer = refusal_of(headers)
         if answer is None:
@@ -65,6 +73,10 @@ class Track:
                 return
             answer = await self._log(body, headers) if isinstance(body, bytes) else body
         start, end = answer
+        if end is LOGGED_BODY:
+            self._observe(monotonic() - begun)
+        else:
+            self.refusals[start["reason"]] += 1
         await send(start)
         await send(end)
 

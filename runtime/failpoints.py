@@ -2,6 +2,9 @@
 
 In: `TRACK_FAILPOINT`, `name:n`, from the environment; unset in every other life. Out: nothing, or
 SIGKILL at the n-th passing. Never: an exception that the code around it could handle.
+
+With `name:n:stall` nothing is killed: from the n-th passing on, `is_stalled` tells the place to do
+nothing, and to say nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ import signal
 FAILPOINT = "TRACK_FAILPOINT"
 
 
-def _armed(text: str) -> tuple[str, int] | None:
-    name, _, passing = text.partition(":")
-    return (name, int(passing or "1")) if name else None
+_STALL = "stall"
+
+
+def _armed(text: str) -> tuple[str, int, str] | None:
+    name, passing, action, *_ = *text.split(":"), "", ""
+    return (name, int(passing or "1"), action) if name else None
 
 
 _armed_at = _armed(os.environ.get(FAILPOINT, ""))
@@ -23,12 +29,17 @@ _passed = 0
 
 def failpoint(name: str) -> None:
     """Pass a named place; the process ends there if the environment says so."""
-    if _armed_at is not None and _armed_at[0] == name:
-        _pass(_armed_at[1])
+    if _armed_at is not None and _armed_at[0] == name and _pass() == _armed_at[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _pass(deadly: int) -> None:
+def is_stalled(name: str) -> bool:
+    """Pass a named place; tell whether the environment says that it does nothing any more."""
+    return _armed_at is not None and _armed_at[::2] == (name, _STALL) and _pass() >= _armed_at[1]
+
+
+def _pass() -> int:
+    """Return how often the armed place has been passed."""
     global _passed  # noqa: PLW0603
     _passed += 1
-    if _passed == deadly:
-        os.kill(os.getpid(), signal.SIGKILL)
+    return _passed

@@ -24,6 +24,7 @@ from runtime.settings import Settings
 __all__ = [
     "KafkaError",
     "create_topics",
+    "describe_settings",
     "find_topic_faults",
     "list_missing_topics",
     "open_admin",
@@ -133,7 +134,7 @@ async def find_topic_faults(admin: AIOKafkaAdminClient, settings: Settings) -> l
 
 async def _find_setting_faults(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
     expected = topic_settings(Topics.of(settings.namespace))
-    found = await _describe_settings(admin, expected)
+    found = await describe_settings(admin, expected)
     return [
         f"Topic {topic}: {name} is {found[topic].get(name)!r}; it must be {value!r}. "
         "Set it with Kafka's kafka-configs tool."
@@ -143,9 +144,14 @@ async def _find_setting_faults(admin: AIOKafkaAdminClient, settings: Settings) -
     ]
 
 
-async def _describe_settings(
-    admin: AIOKafkaAdminClient, topics: Mapping[str, Mapping[str, str]]
+async def describe_settings(
+    admin: AIOKafkaAdminClient, topics: Mapping[str, Iterable[str]]
 ) -> dict[str, dict[str, str]]:
+    """Return the settings of topics, by topic and by the names that are asked for.
+
+    Raises:
+        KafkaError: a topic is not there, or the broker refuses.
+    """
     found: dict[str, dict[str, str]] = {}
     resources = [
         ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(names))

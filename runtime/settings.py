@@ -86,6 +86,13 @@ class Settings:
     session_timeout_ms: int = _setting(
         "TRACK_SESSION_TIMEOUT_MS", 10_000, "Kafka's session time-out of the processors"
     )
+    watchdog_s: int = _setting(
+        "TRACK_WATCHDOG_S", 60, "seconds of lag without progress that end a processor; 0 = never"
+    )
+    metrics_host: str = _setting("TRACK_METRICS_HOST", "127.0.0.1", "address for Prometheus")
+    metrics_port: int = _setting(
+        "TRACK_METRICS_PORT", 0, "port for Prometheus; 0 = none, with `track up` behind TRACK_PORT"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -153,6 +160,10 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"TRACK_{each.upper()} is {getattr(settings, each)}; a port is 1 to 65535."
             )
+    if settings.metrics_port > 65535:
+        raise SettingsError(
+            f"TRACK_METRICS_PORT is {settings.metrics_port}; a port is 1 to 65535, and 0 is none."
+        )
     for each in ("partitions", "replication", "http_workers", "sessionizers", "writers"):
         if getattr(settings, each) < 1:
             raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")

@@ -6,6 +6,7 @@ addresses. Never: a process left behind; the end of the context proves it.
 
 from __future__ import annotations
 
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.addresses import Stack, find_stack
-from deploy.local.machine import free_port
+from deploy.local.machine import busy_ports, free_port
 from tests.environments import foreign_environment
 
 TRACK_UP = (str(Path(sys.executable).with_name("track")), "up")
 _SERVERS = ("TRACK_KAFKA", "TRACK_CLICKHOUSE")
 _READY_SECONDS = 100
+_METRICS_PORTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,20 @@ def stack_environment(home: Path, **settings: str) -> dict[str, str]:
     ports = {f"TRACK_{name}": str(free_port()) for name in (
         "PORT", "KAFKA_PORT", "CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT"
     )}  # fmt: skip
+    ports["TRACK_METRICS_PORT"] = str(_free_ports(_METRICS_PORTS))
     return {**foreign_environment(), "TRACK_HOME": str(home), **ports, **settings}
+
+
+def _free_ports(count: int) -> int:
+    """Return the first of so many ports in a row that nobody listens on right now.
+
+    They lie below those that the system gives to connections, which come and go meanwhile.
+    """
+    while True:
+        first = secrets.choice(range(10_000, 32_000))
+        ports = {str(port): port for port in range(first, first + count)}
+        if not busy_ports("127.0.0.1", ports):
+            return first
 
 
 def start_up(

@@ -202,10 +202,11 @@ def shorten_log(log: Path) -> None:
 
 
 def _death_signal(number: signal.Signals) -> Callable[[], None]:
-    libc, parent = ctypes.CDLL(None), os.getpid()
+    # Looked up before the fork: another thread might hold the linker's lock at that moment.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def ask_kernel() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(number))
+        prctl(_PR_SET_PDEATHSIG, int(number))
         if os.getppid() != parent:  # the parent died before the kernel was asked
             os._exit(1)
 

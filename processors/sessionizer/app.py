@@ -14,6 +14,7 @@ import os
 import tempfile
 from typing import NoReturn
 
+from contracts.metrics import Service
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.owner import Work
 from processors.sessionizer.owners import Owners
@@ -21,10 +22,12 @@ from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
 from processors.sessionizer.stream import Stream
 from processors.sessionizer.transactions import group_of
+from runtime.exposition import expose
 from runtime.header_names import allow_any_header_name
 from runtime.logs import set_up_logs
 from runtime.settings import Settings, SettingsError
 from runtime.startup import require_log
+from runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +71,12 @@ def run(settings: Settings) -> None:
     )
     work = Work(settings.kafka_servers, group, topics, pipeline, stream.hold, stream.release, _fail)
     allow_any_header_name()
+    owners = Owners(work)
+    watchdog = Watchdog(settings, Service.SESSIONIZER, 1, owners.progress)
+    expose(settings, Service.SESSIONIZER, owners.samples, watchdog.samples)
+    watchdog.start()
     _spare_the_garbage_collector()
-    stream.run(Owners(work))
+    stream.run(owners)
 
 
 def _spare_the_garbage_collector() -> None:

@@ -11,12 +11,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from contracts.topics import Topics
+from processors.sessionizer.measures import Transactions
 from processors.sessionizer.partition import Partition, Pipeline, Record
 from processors.sessionizer.position import Position
 from processors.sessionizer.restore import STEP_WITHIN_S, PositionError, restore
@@ -61,6 +62,7 @@ class Work:
     hold: Callable[[int], None]
     release: Callable[[int], None]
     fail: Callable[[str], NoReturn]
+    transactions: Transactions = field(default_factory=Transactions)
 
 
 class Owner:
@@ -82,6 +84,16 @@ class Owner:
         self._hinted_at = 0.0
         self._hint_due = False
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def position(self) -> Position | None:
+        """How far the partition is processed; None before it is restored. Any thread may ask."""
+        return self._position if self._begun.is_set() else None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of values that wait for a transaction."""
+        return self._queued_bytes
 
     async def begin(self) -> int | None:
         """Return the offset to read on from: after what was handed over, or at the position.
@@ -131,7 +143,9 @@ class Owner:
                 records = await self._next_records()
                 begun = time.monotonic()
                 await self._process(records)
-                await self._pause(time.monotonic() - begun)
+                took_s = time.monotonic() - begun
+                self._work.transactions.note(took_s, len(records))
+                await self._pause(took_s)
         except asyncio.CancelledError:
             raise
         except PositionError as error:

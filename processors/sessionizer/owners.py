@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from aiokafka import TopicPartition
+
+from contracts.metrics import QUEUED_BYTES
+from processors.sessionizer.measures import samples_of_counts, samples_of_state
 from processors.sessionizer.owner import MicroBatch, Owner, Work
 from processors.sessionizer.partition import Counts
+from runtime.measures import Sample
+from runtime.progress import Progress
 from runtime.ready import announce_ready
 
 log = logging.getLogger(__name__)
@@ -25,6 +31,8 @@ class Owners:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._owners: dict[int, Owner] = {}
+        self._leaving: list[Owner] = []
+        self._past = Counts()  # of partitions that were given up
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Make an owner for each partition; it begins to restore at once."""
@@ -35,8 +43,10 @@ class Owners:
     async def revoke(self) -> None:
         """Give all partitions up."""
         owners = list(self._owners.values())
+        self._leaving = owners
         self._owners.clear()
         await asyncio.gather(*(owner.stop() for owner in owners))
+        self._past, self._leaving = self._counted(), []
 
     async def begin(self) -> Mapping[int, int]:
         """Wait until all are restored; return the offset to read on from, by partition.
@@ -59,6 +69,39 @@ class Owners:
         owner = self._owners.get(partition)
         if owner is not None:
             owner.take(batch)
+
+    def progress(self) -> list[Progress]:
+        """Tell how far each partition is; Faust reads none of them before all are restored."""
+        owners = list(self._owners.values())
+        positions = [owner.position for owner in owners]
+        topic, waits = self._work.topics.events, None in positions
+        return [
+            Progress(
+                TopicPartition(topic, owner.number),
+                None if position is None else position.next,
+                waits,
+            )
+            for owner, position in zip(owners, positions, strict=True)
+        ]
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the numbers for Prometheus."""
+        owners = list(self._owners.values())
+        yield from samples_of_counts(self._counted(*owners))
+        yield from self._work.transactions.samples()
+        for owner in owners:
+            yield QUEUED_BYTES, (str(owner.number),), owner.queued_bytes
+            position = owner.position
+            if position is not None:
+                yield from samples_of_state(owner.partition, position.received_at)
+
+    def _counted(self, *owners: Owner) -> Counts:
+        """Return what these owners, and those before them, have counted."""
+        total = Counts()
+        total.add(self._past)
+        for owner in (*self._leaving, *owners):
+            total.add(owner.partition.counts)
+        return total
 
     async def report(self) -> None:
         """Log what was done, at most every ten seconds and only when there was something."""

@@ -67,10 +67,12 @@ class Pair(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Dropped:
-    """How many plays and stops rule 5 dropped; counted, never silent."""
+    """How many plays and stops rule 5 dropped and rule 4 forgot; counted, never silent."""
 
     plays: int = 0
     stops: int = 0
+    old_plays: int = 0
+    old_stops: int = 0
 
 
 def apply_play(
@@ -78,7 +80,7 @@ def apply_play(
 ) -> Pair | None:
     """Open a play, or pair it with the stop that overtook it (rules 1, 3, 4 and 5)."""
     if state.plays or state.stops:
-        forget(state, play.received_at, rules)
+        forget(state, play.received_at, rules, dropped)
     if state.stops and 0 <= play.received_at - play.timestamp <= rules.waiting_stop_ms:
         stop = _earliest_after(state.stops, play.timestamp)
         if stop is not None:
@@ -96,7 +98,7 @@ def apply_stop(
 ) -> Pair | None:
     """Close the most recent open play, or wait for one (rules 1 to 5)."""
     if state.plays or state.stops:
-        forget(state, received_at, rules)
+        forget(state, received_at, rules, dropped)
     play = _latest_until(state.plays, stop.timestamp)
     if play is not None:
         state.plays.remove(play)
@@ -109,17 +111,21 @@ def apply_stop(
     return None
 
 
-def forget(state: UserState, received_at: int, rules: PairingRules) -> None:
+def forget(state: UserState, received_at: int, rules: PairingRules, dropped: Dropped) -> None:
     """Forget what is too old for anything that arrives at `received_at` (rule 4)."""
     oldest = received_at - rules.open_play_ms
     for play in state.plays:
         if play.received_at < oldest:
-            state.plays = [each for each in state.plays if each.received_at >= oldest]
+            kept = [each for each in state.plays if each.received_at >= oldest]
+            dropped.old_plays += len(state.plays) - len(kept)
+            state.plays = kept
             break
     oldest = received_at - rules.waiting_stop_ms
     for stop in state.stops:
         if stop.timestamp < oldest:
-            state.stops = [each for each in state.stops if each.timestamp >= oldest]
+            left = [each for each in state.stops if each.timestamp >= oldest]
+            dropped.old_stops += len(state.stops) - len(left)
+            state.stops = left
             break
 
 

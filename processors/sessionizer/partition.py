@@ -8,8 +8,9 @@ of a log.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import msgspec
@@ -97,12 +98,22 @@ class Counts:
     duplicates: int = 0
     readdressed: int = 0
     sessions: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
     dropped: Dropped = field(default_factory=Dropped)
 
     @property
     def read(self) -> int:
         """Records read, each of which went one of the four ways."""
         return self.accepted + self.rejected + self.duplicates + self.readdressed
+
+    def add(self, other: Counts) -> None:
+        """Add what another partition has counted."""
+        for name in ("accepted", "rejected", "duplicates", "readdressed", "sessions"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for each in fields(Dropped):
+            count = getattr(self.dropped, each.name) + getattr(other.dropped, each.name)
+            setattr(self.dropped, each.name, count)
+        self.reasons.update(other.reasons)
 
 
 _encode_state = msgspec.json.Encoder().encode
@@ -120,6 +131,8 @@ class Partition:
         self.number = number
         self.counts = Counts()
         self.users: dict[str, bytes] = {}
+        self.open_plays = self.waiting_stops = 0  # of all users, as of the last changes
+        self._touched_plays = self._touched_stops = 0  # of the touched, before they were touched
         self._pipeline = pipeline
         self._rules = pipeline.rules
         self._window = DuplicateWindow(pipeline.duplicate_window)
@@ -183,12 +196,18 @@ class Partition:
     def take_changes(self) -> Mapping[str, bytes | None]:
         """Return the state of each user touched since the last call; None where nothing is left."""
         changes: dict[str, bytes | None] = {}
+        plays, stops = -self._touched_plays, -self._touched_stops
         for user_id, state in self._touched.items():
+            plays += len(state.plays)
+            stops += len(state.stops)
             encoded = _encode_state(state) if state else None
             if encoded != self.users.get(user_id):
                 changes[user_id] = encoded
                 self._keep(user_id, encoded)
         self._touched.clear()
+        self.open_plays += plays
+        self.waiting_stops += stops
+        self._touched_plays = self._touched_stops = 0
         return changes
 
     def sweep(self, received_at: int, limit: int) -> None:
@@ -202,18 +221,30 @@ class Partition:
                 self._sweep = iter(tuple(self.users))
                 return
             if user_id in self.users and user_id not in self._touched:
-                state = _decode_state(self.users[user_id])
-                forget(state, received_at - DAY_MS, self._rules)
-                self._touched[user_id] = state
+                state = self._state_of(user_id)
+                forget(state, received_at - DAY_MS, self._rules, self.counts.dropped)
 
     def restore(self, user_id: str, encoded: bytes | None) -> None:
-        """Take a user's state from its record in `track.state`."""
+        """Take a user's state from its record in `track.state`, in place of an earlier one."""
+        self._count(self.users.get(user_id), -1)
+        self._count(encoded, 1)
         self._keep(user_id, encoded)
 
     @property
     def window_since(self) -> int | None:
         """When the oldest id that is remembered was received (ms), or None."""
         return self._window.earliest_received_at
+
+    @property
+    def window_size(self) -> int:
+        """How many ids are remembered, also those that have just left the window."""
+        return len(self._window)
+
+    def _count(self, encoded: bytes | None, sign: int) -> None:
+        if encoded is not None:
+            state = _decode_state(encoded)
+            self.open_plays += sign * len(state.plays)
+            self.waiting_stops += sign * len(state.stops)
 
     def _keep(self, user_id: str, encoded: bytes | None) -> None:
         if encoded is None:
@@ -225,7 +256,12 @@ class Partition:
         state = self._touched.get(user_id)
         if state is None:
             encoded = self.users.get(user_id)
-            state = UserState() if encoded is None else _decode_state(encoded)
+            if encoded is None:
+                state = UserState()
+            else:
+                state = _decode_state(encoded)
+                self._touched_plays += len(state.plays)
+                self._touched_stops += len(state.stops)
             self._touched[user_id] = state
         return state
 
@@ -263,6 +299,7 @@ class Partition:
         )
         sink.reject(record.key, row)
         self.counts.rejected += 1
+        self.counts.reasons[rejected.reason] += 1
 
     def _readdress(self, home: int, user: bytes, event: Event, record: Record, sink: Sink) -> None:
         source = source_of(record.headers)

@@ -24,9 +24,13 @@ from faust.types.transports import SchedulingStrategyT
 
 from processors.sessionizer.owner import MAX_RECORDS, MicroBatch
 from processors.sessionizer.owners import Owners
+from runtime.failpoints import is_stalled
 from runtime.kafka_servers import MECHANISM, PLAINTEXT, SASL_SSL, KafkaServers
 
 log = logging.getLogger(__name__)
+
+STALL_POINT = "sessionizer.hand_out"
+"""Where a test lets fetching stop without a word."""
 
 _STREAM_BUFFER = 4  # micro-batches between Faust's fetcher and the agent
 _STOP_WITHIN_S = 8.0  # Faust can hang at SIGTERM; state is safe, so the process ends then
@@ -105,7 +109,9 @@ class Stream:
             """Deals out one record-like object a partition and fetch."""
 
             def iterate(self, records: Mapping[TP, Any]) -> Iterator[tuple[TP, _Carrier]]:
-                carriers = []
+                carriers: list[tuple[TP, _Carrier]] = []
+                if records and is_stalled(STALL_POINT):
+                    return iter(carriers)
                 for key, batch in records.items():
                     if batch:
                         tp = TP(key.topic, key.partition)

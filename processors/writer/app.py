@@ -15,18 +15,21 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.log import Log
+from contracts.metrics import BUFFERED_BYTES, Service
 from contracts.tables import TABLE_OF_TOPIC
 from contracts.topics import Topics
 from processors.writer.blocks import Record
 from processors.writer.commits import Commits, now_s
+from processors.writer.delivery import is_asking
 from processors.writer.failures import Failure, failure_of
+from processors.writer.measures import Inserts
 from processors.writer.owner import Owner
 from processors.writer.pacing import BLOCK_BYTES, Turns
 from processors.writer.rules import Rules, group_of
@@ -34,13 +37,21 @@ from processors.writer.standing import FaultError
 from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
 from runtime.clickhouse import ClickHouseError
+from runtime.exposition import expose
+from runtime.failpoints import is_stalled
 from runtime.logs import set_up_logs
+from runtime.measures import Sample
+from runtime.progress import Progress
 from runtime.ready import announce_ready
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
+from runtime.watchdog import Watchdog
 
 _EXIT_INTERNAL = 70
 _EXIT_CONFIGURATION = 78
+
+STALL_POINT = "writer.fetch"
+"""Where a test lets fetching stop without a word."""
 
 # All owners' buffers together; one partition alone may always hold a block.
 _BUFFERED_BYTES = 4 * BLOCK_BYTES
@@ -82,7 +93,11 @@ async def _run(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     try:
         log_of_kafka = await require_log(settings, clickhouse="if_reachable")
-        await Writer(settings, log_of_kafka).run(stop)
+        writer = Writer(settings, log_of_kafka)
+        watchdog = Watchdog(settings, Service.WRITER, len(TABLE_OF_TOPIC), writer.progress)
+        expose(settings, Service.WRITER, writer.samples, watchdog.samples)
+        watchdog.start()
+        await writer.run(stop)
     except (StartupError, FaultError) as error:
         print(error, file=sys.stderr, flush=True)
         return _EXIT_CONFIGURATION
@@ -134,7 +149,9 @@ class Writer:
         )
         self._storage = Storage(settings)
         self._turns = Turns(now_s)
+        self._inserts = {topic: Inserts(rules.base) for topic, rules in self._rules.items()}
         self._owners: dict[TopicPartition, Owner] = {}
+        self._assigned: Sequence[TopicPartition] = ()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._beginning: asyncio.Task[None] | None = None
         self._commits: Commits | None = None
@@ -190,12 +207,13 @@ class Writer:
                 await asyncio.wait(late)
         if self._commits is not None:
             await self._commits.close()
+        self._assigned = ()
         self._owners.clear()
         self._tasks.clear()
 
     def begin(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin with partitions newly assigned, without keeping the group waiting."""
-        partitions = sorted(assigned)
+        partitions = self._assigned = sorted(assigned)
         for where in partitions:
             # A position of ours, so that none is looked for; nothing is fetched until an owner is.
             self._consumer.seek(where, 0)
@@ -216,7 +234,15 @@ class Writer:
         )
         for where, standing in standings.items():
             rules = self._rules[where.topic]
-            owner = Owner(where, rules, standing, self._storage, commits, turns=self._turns)
+            owner = Owner(
+                where,
+                rules,
+                standing,
+                self._storage,
+                commits,
+                turns=self._turns,
+                inserts=self._inserts[where.topic],
+            )
             self._consumer.seek(where, owner.begins_at)
             self._consumer.resume(where)
             self._owners[where] = owner
@@ -240,7 +266,7 @@ class Writer:
         """Hand fetched records to the owners, for ever; what none wants stays in the consumer."""
         while True:
             wanted = self._wanted()
-            if not wanted:
+            if not wanted or is_stalled(STALL_POINT):
                 await asyncio.sleep(_FETCH_WAIT_MS / 1000)
                 continue
             fetched = await self._consumer.getmany(
@@ -265,6 +291,21 @@ class Writer:
         room = sum(owner.buffer.bytes for owner in self._owners.values()) < _BUFFERED_BYTES
         return [where for where, owner in self._owners.items() if owner.wants(room=room)]
 
+    # --- for who watches --------------------------------------------------------------------------
+
+    def progress(self) -> list[Progress]:
+        """Tell how far each partition is."""
+        owners = dict(self._owners)
+        busy = any(is_asking(owner.asking_since, now_s()) for owner in owners.values())
+        return [_progress_of(where, owners.get(where), busy=busy) for where in self._assigned]
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the numbers for Prometheus."""
+        for inserts in self._inserts.values():
+            yield from inserts.samples()
+        buffered = sum(owner.buffer.bytes for owner in list(self._owners.values()))
+        yield BUFFERED_BYTES, (), buffered
+
     async def _log_progress(self) -> None:
         """Say every ten seconds what was written, where anything was."""
         while True:
@@ -279,6 +320,14 @@ class Writer:
     @property
     def _rows_written(self) -> int:
         return sum(owner.rows_written for owner in self._owners.values())
+
+
+def _progress_of(where: TopicPartition, owner: Owner | None, *, busy: bool) -> Progress:
+    """Tell how far a partition is; `busy`: somebody waits for an answer of ClickHouse."""
+    if owner is None or not owner.settled.is_set():
+        return Progress(where, None, waits=True)
+    waits = is_asking(owner.asking_since, now_s()) or (busy and owner.waits_for_turn)
+    return Progress(where, owner.next, waits)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types

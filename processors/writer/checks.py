@@ -10,6 +10,7 @@ A token alone proves nothing: ClickHouse may know it and have lost the rows
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from aiokafka import TopicPartition
 
@@ -30,12 +31,18 @@ class Checks:
     """The questions to the tables about one partition, and the filling of its rollups."""
 
     def __init__(
-        self, where: TopicPartition, rules: Rules, storage: Storage, delivery: Delivery
+        self,
+        where: TopicPartition,
+        rules: Rules,
+        storage: Storage,
+        delivery: Delivery,
+        note_filled: Callable[[], None],
     ) -> None:
         self._where = where
         self._rules = rules
         self._storage = storage
         self._delivery = delivery
+        self._note_filled = note_filled
 
     async def is_in_base(self, block: Block) -> bool:
         """Tell whether an old range is in the base table wholly, or not at all.
@@ -119,6 +126,7 @@ class Checks:
             intent,
         )
         failpoint("after_fill")
+        self._note_filled()
         height = await self._height_in(rollup)
         if height is None or height < last:
             raise behind(str(self._delivery), rollup.name, f"still lacks offsets {first} to {last}")

@@ -23,6 +23,8 @@ from runtime.failpoints import failpoint
 
 # An insert may take this share of the session time-out to begin after its announcement.
 _SESSION_SHARE = 0.8
+# An attempt has a time-out of 90 s, after a wait for one of a few connections.
+_ANSWER_WITHIN_S = 120.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Delivery:
         began: when the last attempt of an insert began.
         stopping: whether the partition is to be given up.
         woken: set when there is something new to look at.
+        asking_since: since when ClickHouse has been asked for the last time, None while it is not.
     """
 
     def __init__(
@@ -54,17 +57,24 @@ class Delivery:
         first: int,
         session_s: float,
         end_turn: Callable[[], None],
+        note_retry: Callable[[], None],
     ) -> None:
-        """Begin at an offset; `end_turn` is called before a pause, which is nobody's turn."""
+        """Begin at an offset.
+
+        `end_turn` is called before a pause, which is nobody's turn; `note_retry` when ClickHouse
+        did not answer a send with yes.
+        """
         self.next = first
         self.dirty = False
         self.began = now_s()
         self.stopping = False
         self.woken = asyncio.Event()
+        self.asking_since: float | None = None
         self._where = where
         self._commits = commits
         self._session_s = session_s
         self._end_turn = end_turn
+        self._note_retry = note_retry
 
     def __str__(self) -> str:
         """The topic and the partition, for messages."""
@@ -107,7 +117,7 @@ class Delivery:
         sends, pause_s = 0, _FIRST_PAUSE_S
         while True:
             may_send = await self._announce(intent)
-            self.began = now_s()
+            self.began = self.asking_since = now_s()
             try:
                 await send(may_send)
             except NotSentError:
@@ -116,11 +126,13 @@ class Delivery:
                 log.info("%s: the announcement had grown old; it is made again", self)
             except (ClickHouseError, SentOnceError) as error:
                 sends += 1
+                self._note_retry()
                 _require_transient(error)
                 log.warning("%s: ClickHouse does not take it now, trying again: %s", self, error)
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
+                self.asking_since = None
                 return sends + 1
             if self.stopping:
                 raise GivenUpError
@@ -134,11 +146,15 @@ class Delivery:
         """
         pause_s = _FIRST_PAUSE_S
         while True:
+            self.asking_since = now_s()
             try:
-                return await work()
+                answer = await work()
             except (ClickHouseError, SentOnceError) as error:
                 _require_transient(error)
                 log.warning("%s: ClickHouse does not answer, asking again: %s", self, error)
+            else:
+                self.asking_since = None
+                return answer
             await self._pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             if self.stopping:
@@ -165,6 +181,11 @@ class Delivery:
         deadline = now_s() + pause_s
         while not self.stopping and (left := deadline - now_s()) > 0:
             await self.wait(left)
+
+
+def is_asking(since: float | None, now: float) -> bool:
+    """Tell whether ClickHouse may still answer what it was asked: one answer has a time-out."""
+    return since is not None and now - since < _ANSWER_WITHIN_S
 
 
 def _require_transient(error: ClickHouseError | SentOnceError) -> None:

@@ -22,6 +22,7 @@ from processors.writer.checks import Checks
 from processors.writer.commits import Commits, now_ms, now_s
 from processors.writer.delivery import Delivery, GivenUpError
 from processors.writer.failures import Failure, failure_of
+from processors.writer.measures import Inserts
 from processors.writer.pacing import (
     BLOCK_BYTES,
     BLOCK_ROWS,
@@ -79,6 +80,7 @@ class Owner:
         commits: Commits,
         *,
         turns: Turns,
+        inserts: Inserts,
     ) -> None:
         self.where = where
         self.rows_written = 0
@@ -86,6 +88,8 @@ class Owner:
         self._standing = standing
         self._storage = storage
         self._turns = turns
+        self._inserts = inserts
+        self._under_way = False
         self._turn: Turn | None = None
         self._delivery = Delivery(
             where,
@@ -93,8 +97,9 @@ class Owner:
             first=standing.first,
             session_s=rules.session_s,
             end_turn=self._end_turn,
+            note_retry=inserts.note_retry,
         )
-        self._checks = Checks(where, rules, storage, self._delivery)
+        self._checks = Checks(where, rules, storage, self._delivery, inserts.note_filled)
         self._topic = where.topic if rules.base.names_topic else None
         self._prefix = prefix_of(where.partition, self._topic)
         self.buffer = Buffer(self._prefix)
@@ -116,10 +121,26 @@ class Owner:
 
         Behind the last row there may be transaction markers: they are read, but never inserted.
         """
+        return max(0, self._log_end - self.next)
+
+    @property
+    def next(self) -> int:
+        """The offset after what is inserted, and after the markers behind it that are read."""
         inserted = self._delivery.next
-        if not len(self.buffer):
-            inserted = max(inserted, self.position)
-        return max(0, self._log_end - inserted)
+        if self._under_way or len(self.buffer):
+            return inserted
+        return max(inserted, self.position)
+
+    @property
+    def asking_since(self) -> float | None:
+        """Since when ClickHouse has been asked for the last time, None while it is not."""
+        return self._delivery.asking_since
+
+    @property
+    def waits_for_turn(self) -> bool:
+        """Whether a block waits until another partition's insert has ended."""
+        turn = self._turn
+        return turn is not None and not self._turns.is_taken_by(turn)
 
     def wants(self, *, room: bool) -> bool:
         """Tell whether records should be fetched; `room` is whether memory allows more."""
@@ -237,6 +258,7 @@ class Owner:
                 await self._delivery.wait(wait)
             elif gathered.large or self._has_turn():
                 self._since = now_s()
+                self._under_way = True
                 return self.buffer.take(self._delivery.next, BLOCK_ROWS, BLOCK_BYTES)
             else:
                 await self._delivery.wait()
@@ -268,7 +290,7 @@ class Owner:
         """Bring a block into the base table under the token of its range."""
         intent = Intent(end=block.last, since=since or now_ms())
         token = self._token(block)
-        rows = block
+        rows, began = block, now_s()
         try:
             sends = await self._insert(self._rules.base.name, rows, token, intent)
         except ClickHouseError as error:
@@ -284,10 +306,17 @@ class Owner:
         failpoint("after_insert")
         if redo or sends > 1:
             await self._checks.require_whole(block, rows, intent)
+        self._inserts.note(
+            rows,
+            refused=len(block.lines) - len(rows.lines),
+            took_s=now_s() - began,
+            now_ms=now_ms(),
+        )
         self._finish(block)
 
     def _finish(self, block: Block) -> None:
         self._delivery.advance(block.last + 1)
+        self._under_way = False
         self.rows_written += len(block.lines)
 
     async def _insert(self, table: str, block: Block, token: str, intent: Intent) -> int:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 
 import ingest.publisher as module
 from contracts.topics import Partitioner
-from ingest.publisher import Publisher
+from ingest.publisher import Publisher, Traffic
 from runtime.kafka_servers import KafkaServers
 from runtime.startup import ServerAwayError, StartupError
 
@@ -33,6 +33,12 @@ class MemoryBatch:
             return None
         self.values.append(value)
         return object()
+
+    def size(self) -> int:
+        return sum(map(len, self.values))
+
+    def record_count(self) -> int:
+        return len(self.values)
 
 
 class MemoryProducer:
@@ -146,6 +152,24 @@ async def test_full_batches_are_sent_in_order(producer: MemoryProducer) -> None:
             producer.acknowledge(number)
         assert all([await future for future in futures])
         assert [values for _, values, _ in producer.sent] == [[b"0", b"1"], [b"2", b"3"], [b"4"]]
+
+
+async def test_traffic_is_counted_by_batch(producer: MemoryProducer) -> None:
+    producer.room = 3
+    async with running() as publisher:
+        user = "u"
+        waiting = [publisher.put(user, b"12345") for _ in range(3)]
+        await until(lambda: len(producer.sent) == 1)
+        waiting += [publisher.put(user, b"123") for _ in range(4)]
+        traffic = publisher.traffic
+        assert (traffic.batches, traffic.events, traffic.bytes) == (0, 0, 0)
+        assert (traffic.under_way_bytes, traffic.waiting_bytes) == (15, 12)
+        for number in range(3):
+            await until(lambda sent=number: len(producer.sent) > sent)  # type: ignore[misc]
+            producer.acknowledge(number)
+        assert await asyncio.gather(*waiting) == [True] * 7
+        await until(lambda: publisher.traffic.batches == 3)
+        assert publisher.traffic == Traffic(batches=3, events=7, bytes=27)
 
 
 async def test_partitions_do_not_wait_for_each_other(producer: MemoryProducer) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from contracts.rows import AcceptedRow, RejectedRow, SessionRow, encode_row
 from contracts.timestamps import format_timestamp
 from contracts.topics import Partitioner
-from processors.sessionizer.pairing import PairingRules
-from processors.sessionizer.partition import Partition, Pipeline
+from processors.sessionizer.pairing import Dropped, PairingRules, UserState
+from processors.sessionizer.partition import Counts, Partition, Pipeline
 
 HOUR_MS = 3_600_000
 START = 1_737_201_600_000
@@ -103,6 +103,58 @@ def test_restarts_and_cuts_change_nothing(
         if number in restarts:
             partition = restarted(partition, log[: number + 1])
     assert cut.outputs == whole.outputs
+
+
+@settings(max_examples=50)
+@given(logs(), st.sets(st.integers(0, 60)), st.integers(1, 7))
+def test_what_is_kept_is_counted(log: list[Record], restarts: set[int], batch: int) -> None:
+    """Over batches, sweeps and restarts the gauges are what the states hold."""
+    partition = Partition(0, PIPELINE)
+    for number, record in enumerate(log):
+        partition.step(record, Kept())
+        if number % batch == 0 or number in restarts:
+            partition.sweep(record.timestamp, 3)
+            partition.take_changes()
+            states = [
+                msgspec.json.decode(each, type=UserState) for each in partition.users.values()
+            ]
+            assert partition.open_plays == sum(len(state.plays) for state in states)
+            assert partition.waiting_stops == sum(len(state.stops) for state in states)
+        if number in restarts:
+            old, partition = partition, restarted(partition, log[: number + 1])
+            assert partition.open_plays == old.open_plays
+            assert partition.waiting_stops == old.waiting_stops
+
+
+@settings(max_examples=50)
+@given(logs())
+def test_no_play_and_no_stop_is_lost_uncounted(log: list[Record]) -> None:
+    """Each one is open or waits, is in a session, was dropped (rule 5) or forgotten (rule 4)."""
+    kept, partition = Kept(), Partition(0, PIPELINE)
+    for record in log:
+        partition.step(record, kept)
+    partition.take_changes()
+    counts, gone = partition.counts, partition.counts.dropped
+    names = [msgspec.json.decode(row)["event"] for kind, row in kept.outputs if kind == "accepted"]
+    left = partition.open_plays + counts.sessions
+    assert names.count("play") == left + gone.plays + gone.old_plays
+    left = partition.waiting_stops + counts.sessions
+    assert names.count("stop") == left + gone.stops + gone.old_stops
+    assert sum(counts.reasons.values()) == counts.rejected
+
+
+def test_counts_add_up() -> None:
+    one, two = Partition(0, PIPELINE), Partition(0, PIPELINE)
+    for number, partition in enumerate((one, two, two), 1):
+        value = b'{"event":"play","user_id":"%s"}' % USERS[0].encode()
+        partition.step(Record(number, START + number * 31 * 24 * HOUR_MS, value), Kept())
+        partition.step(Record(10 + number, START, b"nonsense"), Kept())
+    total = Counts()
+    total.add(one.counts)
+    total.add(two.counts)
+    assert (total.accepted, total.rejected, total.read) == (3, 3, 6)
+    assert total.reasons == {"invalid_json": 3}
+    assert total.dropped == Dropped(old_plays=1)
 
 
 @settings(max_examples=200)

@@ -1,0 +1,108 @@
+"""The watchdog of a processor: a thread with a loop of its own, which ends a process that hangs.
+
+In: how far the process is, every few seconds. Out: numbers for Prometheus; warnings; the end of the
+process, with the reason. Never: a wait for the loop that it watches over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+from contracts.metrics import (
+    ALL_PARTITIONS,
+    LAG,
+    PARTITIONS,
+    PROBE_FAILURES,
+    RETENTION,
+    RETENTION_LEFT,
+    STALLED,
+    Service,
+)
+from runtime.kafka import KafkaError, open_consumer
+from runtime.lookout import Lookout
+from runtime.measures import Sample
+from runtime.probe import KafkaProbe
+from runtime.progress import Report
+from runtime.settings import Settings
+
+EXIT_STALLED = 70
+_LOOK_EVERY_S = 5.0
+_LOOKS_WITHIN_LIMIT = 6
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """Watches over the partitions of this process.
+
+    `topics` is how many topics the service reads.
+    """
+
+    def __init__(self, settings: Settings, service: Service, topics: int, report: Report) -> None:
+        self._service = service
+        self._partitions = topics * settings.partitions
+        self._servers = settings.kafka_servers
+        self._report = report
+        self._limit_s = settings.watchdog_s
+        self._every_s = _LOOK_EVERY_S
+        if self._limit_s:
+            self._every_s = min(_LOOK_EVERY_S, self._limit_s / _LOOKS_WITHIN_LIMIT)
+        self._failures = 0
+        self._lookout = Lookout(self._limit_s, 2 * self._every_s)
+
+    def start(self) -> None:
+        """Watch from now on, until the process ends."""
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the numbers for Prometheus."""
+        yield PROBE_FAILURES, (), self._failures
+        yield PARTITIONS, (self._service,), self._lookout.owned
+        yield ALL_PARTITIONS, (self._service,), self._partitions
+        for view in self._lookout.views:
+            place = (view.where.topic, str(view.where.partition))
+            yield LAG, place, view.lag
+            yield STALLED, place, view.stalled_s
+            yield RETENTION_LEFT, place, view.left_s
+        for topic, kept in self._lookout.kept.items():
+            yield RETENTION, (topic,), kept.seconds
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._watch())
+        except BaseException:  # the outermost loop: without a watchdog nobody would notice a hang
+            log.exception("The watchdog failed")
+            _end("The watchdog failed; this process ends and a new one goes on.")
+
+    async def _watch(self) -> NoReturn:
+        while True:
+            try:
+                async with open_consumer(self._servers) as consumer:
+                    await self._look(KafkaProbe(self._servers, consumer))
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._failures += 1
+                log.warning("Kafka does not say where its logs end: %s", type(error).__name__)
+                self._lookout.forget()
+            await asyncio.sleep(self._every_s)
+
+    async def _look(self, probe: KafkaProbe) -> NoReturn:
+        """Look for as long as Kafka answers."""
+        while True:
+            why = await self._lookout.look(
+                probe, self._report(), time.monotonic(), time.time_ns() // 1_000_000
+            )
+            if why is not None:
+                _end(why)
+            await asyncio.sleep(self._every_s)
+
+
+def _end(why: str) -> NoReturn:
+    log.critical("%s", why)
+    logging.shutdown()
+    os._exit(EXIT_STALLED)
