@@ -1,8 +1,9 @@
 """Logs of a service: one line an event on stderr, with a bound on lines that repeat.
 
-In: the name of the service. Out: the set-up of Python's root logger. Never: a line feed inside a
-message (somebody could forge a line with it), or thousands of equal lines while a server is away:
-aiokafka writes three lines every 100 ms then, in every client.
+In: the name of the service. Out: the set-up of Python's root logger. Never: a character of a
+message that is not printed as it is (somebody could forge a line with it, or steer a terminal), or
+thousands of equal lines while a server is away: aiokafka writes three lines every 100 ms then, in
+every client.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import Any
 
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "clickhouse_connect", "asyncio", "uvicorn")
 _BURST, _WINDOW_S = 5, 10.0
@@ -68,7 +70,7 @@ class RepeatLimit(logging.Filter):
 
 
 class _OneLine(logging.Formatter):
-    """A line that begins with the time in UTC and has no line feed but those of a traceback."""
+    """A line that begins with the time in UTC; the lines of a traceback are indented below it."""
 
     def __init__(self, service: str) -> None:
         super().__init__(
@@ -78,5 +80,18 @@ class _OneLine(logging.Formatter):
         self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
-        """Return the line, its line ends made visible."""
-        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+        """Return the line, what cannot be printed made visible."""
+        return _visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return the traceback; what an exception says may come from anybody."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(f"    {_visible(line)}" for line in lines)
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )

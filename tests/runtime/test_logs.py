@@ -50,3 +50,29 @@ def test_a_message_cannot_forge_a_line() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     (only,) = done.stderr.splitlines()
     assert only.endswith(r"Z WARNING writer x: one\r\n2026-01-01 ERROR two")
+
+
+HOSTILE = "\x1b[2J\u2028\x00\x85\t\ud800\u202e"
+
+
+def logged(code: str) -> list[str]:
+    program = "import logging; from runtime.logs import set_up_logs; set_up_logs('writer')\n" + code
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return done.stderr.decode().split("\n")[:-1]
+
+
+def test_a_message_cannot_steer_a_terminal() -> None:
+    (only,) = logged(f"logging.getLogger('x').warning('%s', {HOSTILE!a})")
+    assert only.endswith(r"x: \x1b[2J\u2028\x00\x85\t\ud800\u202e")
+
+
+def test_a_traceback_cannot_forge_a_line() -> None:
+    forged = "one\n2026-01-01T00:00:00.000Z ERROR two\r\n" + HOSTILE
+    code = (
+        f"try: raise ValueError({forged!a})\n"
+        "except ValueError: logging.getLogger('x').exception('It failed')"
+    )
+    first, *rest = logged(code)
+    assert first.endswith("Z ERROR writer x: It failed")
+    assert "    2026-01-01T00:00:00.000Z ERROR two" in rest
+    assert all(line.startswith("    ") and line.isprintable() for line in rest)
