@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runtime.kafka_servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
+from runtime.proxies import Proxies
 
 
 class SettingsError(Exception):
@@ -32,6 +33,23 @@ class Settings:
     home: Path = _setting("TRACK_HOME", Path(".local"), "folder of data, logs and process files")
     host: str = _setting("TRACK_HOST", "127.0.0.1", "address that the HTTP services listen on")
     port: int = _setting("TRACK_PORT", 8000, "the one HTTP port")
+    proxies: str = _setting(
+        "TRACK_PROXIES", "", "addresses and networks of proxies whose X-Forwarded headers count"
+    )
+    open: str = _setting(
+        "TRACK_OPEN", "no", "yes: serve without keys on an address that others reach"
+    )
+    keys: str = _setting("TRACK_KEYS", "", "file of the keys; empty = keys in TRACK_HOME")
+    key: str = _setting("TRACK_KEY", "", "key that commands show the HTTP services", secret=True)
+    rate_per_key: int = _setting(
+        "TRACK_RATE_PER_KEY", 0, "most events, or questions, a second with a key; 0 = no limit"
+    )
+    rate_per_address: int = _setting(
+        "TRACK_RATE_PER_ADDRESS", 0, "the same from an address; 0 = no limit"
+    )
+    rate_burst_s: int = _setting(
+        "TRACK_RATE_BURST_S", 10, "seconds over which the limits are counted"
+    )
     kafka: str = _setting("TRACK_KAFKA", "", "bootstrap servers that somebody has already")
     kafka_security: str = _setting(
         "TRACK_KAFKA_SECURITY", "PLAINTEXT", "how Kafka is spoken to: PLAINTEXT, SSL or SASL_SSL"
@@ -125,6 +143,11 @@ class Settings:
             ca=self.kafka_ca,
         )
 
+    @property
+    def keys_file(self) -> Path:
+        """The file of the keys: the one that was named, else the one in the folder."""
+        return Path(self.keys) if self.keys else self.home / "keys"
+
 
 def _text_of(name: str, environment: Mapping[str, str]) -> str:
     text, file = environment.get(name, "").strip(), environment.get(f"{name}_FILE", "").strip()
@@ -167,6 +190,16 @@ def _check(settings: Settings) -> None:
     for each in ("partitions", "replication", "http_workers", "sessionizers", "writers"):
         if getattr(settings, each) < 1:
             raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")
+    if not 1 <= settings.rate_burst_s <= 3600:
+        raise SettingsError(
+            f"TRACK_RATE_BURST_S is {settings.rate_burst_s}; it must be 1 to 3600 seconds."
+        )
+    if settings.open not in ("yes", "no"):
+        raise SettingsError(f"TRACK_OPEN is {settings.open!r}; it must be yes or no.")
+    try:
+        Proxies.parse(settings.proxies)
+    except ValueError as error:
+        raise SettingsError(f"TRACK_PROXIES: {error}.") from None
     _check_kafka(settings)
     _check_clickhouse(settings.clickhouse)
     if settings.opens == settings.closes:
