@@ -14,6 +14,7 @@ from starlette.types import Message
 
 from contracts.events import Reason
 from ingest.cors import OPEN_TO_ALL
+from runtime.guards import Refusal
 
 Header = tuple[bytes, bytes]
 Answer = tuple[Message, Message]
@@ -58,12 +59,12 @@ _LOGGED_HEADERS = (
 LOGGED_BODY: Message = {"type": "http.response.body", "body": _LOGGED}
 
 
-def logged(event_id: bytes) -> Message:
+def logged(event_id: bytes, more: tuple[Header, ...]) -> Message:
     """Return the start of the answer to an event that Kafka has; `LOGGED_BODY` is the rest."""
     return {
         "type": "http.response.start",
         "status": 200,
-        "headers": [*_LOGGED_HEADERS, (b"x-event-id", event_id)],
+        "headers": [*_LOGGED_HEADERS, (b"x-event-id", event_id), *more],
     }
 
 
@@ -74,16 +75,25 @@ def error_body(code: str, message: str) -> bytes:
 
 def error(code: Reason | Problem, message: str) -> Answer:
     """Return the two messages of the answer that says what went wrong."""
+    return _answer(STATUS[code], code, message, _EXTRA.get(code, ()))
+
+
+def refused(refusal: Refusal) -> Answer:
+    """Return the two messages of the answer to somebody who may not come in."""
+    return _answer(refusal.status, refusal.code, refusal.message, refusal.answer_headers)
+
+
+def _answer(status: int, code: str, message: str, more: tuple[Header, ...]) -> Answer:
     body = error_body(code, message)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         *OPEN_TO_ALL,
-        *_EXTRA.get(code, ()),
+        *more,
     ]
     start: Message = {
         "type": "http.response.start",
-        "status": STATUS[code],
+        "status": status,
         "headers": headers,
         "reason": code,  # for the metrics; the server passes over it
     }

@@ -20,6 +20,7 @@ from ingest.measures import samples_of
 from ingest.publisher import OnFailure, Publisher
 from ingest.routes import create_starlette, health_routes
 from ingest.track import Track
+from runtime.guards import Guard, open_guards
 from runtime.http_measures import Requests
 from runtime.measures import Sample, Source
 from runtime.settings import Settings
@@ -41,11 +42,12 @@ def create_app(
     the end of the process has begun. What there is to measure is added to `sources`.
     """
     requests = Requests()
-    ingest = Ingest(settings, on_failure, log_partitions(settings))
+    guards = open_guards(settings)
+    ingest = Ingest(settings, on_failure, log_partitions(settings), guards.write)
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
-        async with ingest.running():
+        async with guards.watched(), ingest.running():
             yield
 
     async def is_ready() -> bool:
@@ -74,10 +76,11 @@ class Ingest:
         settings: Settings,
         on_failure: OnFailure,
         count_partitions: Callable[[], Awaitable[int]],
+        guard: Guard,
     ) -> None:
         topic = Topics.of(settings.namespace).events
         self._publisher = Publisher(settings.kafka_servers, topic, count_partitions, on_failure)
-        self._track = Track(self._publisher)
+        self._track = Track(self._publisher, guard)
 
     @property
     def is_ready(self) -> bool:

@@ -10,7 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_TO_ALL = (
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"x-event-id, retry-after"),
+    (
+        b"access-control-expose-headers",
+        b"x-event-id, retry-after, ratelimit, ratelimit-policy",
+    ),
 )
 _PREFLIGHT: Message = {
     "type": "http.response.start",
@@ -20,7 +23,7 @@ _PREFLIGHT: Message = {
         (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
         (
             b"access-control-allow-headers",
-            b"authorization, content-type, idempotency-key, x-retry-count",
+            b"authorization, content-type, idempotency-key, x-read-key, x-retry-count, x-write-key",
         ),
         (b"access-control-max-age", b"86400"),
     ],

@@ -38,6 +38,8 @@ RECONNECT_AFTER_S = 0.5
 STOP_WITHIN_S = 3.0
 
 OnFailure = Callable[[BaseException], None]
+Header = tuple[str, bytes]
+NO_HEADERS: list[Header] = []  # a list is what aiokafka takes
 _log = logging.getLogger(__name__)
 
 
@@ -82,14 +84,16 @@ class Publisher:
         self._connecting = asyncio.create_task(self._connect())
         self._connecting.add_done_callback(self._pass_on_failure)
 
-    def put(self, user_id: str, value: bytes) -> asyncio.Future[bool]:
-        """Hand over an event; the future says whether Kafka has it.
+    def put(
+        self, user_id: str, value: bytes, headers: list[Header] = NO_HEADERS
+    ) -> asyncio.Future[bool]:
+        """Hand over an event and the headers of its record; the future says whether Kafka has it.
 
         False: Kafka is away or slow; the event may have been logged or not.
         """
         if self._partition_of is None:
             return self._refused
-        return self._partitions[self._partition_of(user_id)].put(user_id.encode(), value)
+        return self._partitions[self._partition_of(user_id)].put(user_id.encode(), value, headers)
 
     async def stop(self) -> None:
         """Take nothing more, send what waits, and close the producer, within a bounded time."""
@@ -249,18 +253,18 @@ class _Partition:
             stalled_partitions=int(self._is_stalled),
         )
 
-    def put(self, key: bytes, value: bytes) -> asyncio.Future[bool]:
+    def put(self, key: bytes, value: bytes, headers: list[Header]) -> asyncio.Future[bool]:
         batch = self._open
         if batch is None:
             if self._is_stalled:
                 return self._refused
             batch = self._begin()
-        if batch.builder.append(timestamp=None, key=key, value=value) is None:
+        if batch.builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
             if len(self._full) >= self._most_full:
                 return self._refused
             self._full.append(batch)
             batch = self._begin()
-            batch.builder.append(timestamp=None, key=key, value=value)
+            batch.builder.append(timestamp=None, key=key, value=value, headers=headers)
         return batch.acknowledged
 
     def _begin(self) -> _Batch:

@@ -26,9 +26,10 @@ from contracts.events import (
     parse_event,
 )
 from contracts.metrics import ACKNOWLEDGEMENT
-from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged
+from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged, refused
 from ingest.ids import EventIds, header_of, parse_idempotency_key
 from ingest.requests import refusal_of
+from runtime.guards import Caller, Guard, Refusal
 from runtime.measures import Histogram
 
 BODY_WITHIN_S = 10
@@ -42,8 +43,8 @@ _encode_text = msgspec.json.Encoder().encode
 class Publisher(Protocol):
     """What the endpoint needs of the way into Kafka."""
 
-    def put(self, user_id: str, value: bytes) -> Future[bool]:
-        """Hand over an event; the future says whether it is logged."""
+    def put(self, user_id: str, value: bytes, headers: list[tuple[str, bytes]]) -> Future[bool]:
+        """Hand over an event and its record's headers; the future says whether it is logged."""
 
 
 class Track:
@@ -53,11 +54,12 @@ class Track:
     since a timer for each would cost more than reading the body.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, guard: Guard) -> None:
         self.acknowledged = Histogram(ACKNOWLEDGEMENT)
         self._observe = self.acknowledged.observe
         self.refusals: Counter[str] = Counter()
         self._put = publisher.put
+        self._check = guard.check
         self._next_id = EventIds().next
         self._receiving: dict[Any, int] = {}
         self._second = 0
@@ -66,12 +68,16 @@ class Track:
         """Answer one request."""
         begun = monotonic()
         headers = dict(scope["headers"])
-        answer = refusal_of(headers)
-        if answer is None:
+        caller = self._check(scope, headers)
+        if isinstance(caller, Refusal):
+            answer = refused(caller)
+        elif (refusal := refusal_of(headers)) is not None:
+            answer = refusal
+        else:
             body = await self._read(receive)
             if body is None:
                 return
-            answer = await self._log(body, headers) if isinstance(body, bytes) else body
+            answer = await self._log(body, headers, caller) if isinstance(body, bytes) else body
         start, end = answer
         if end is LOGGED_BODY:
             self._observe(monotonic() - begun)
@@ -113,7 +119,7 @@ class Track:
             self._receiving.pop(task, None)
         return body if len(body) <= MAX_EVENT_BYTES else _OVER_LIMIT
 
-    async def _log(self, body: bytes, headers: dict[bytes, bytes]) -> Answer:
+    async def _log(self, body: bytes, headers: dict[bytes, bytes], caller: Caller) -> Answer:
         event = parse_event(body)
         if isinstance(event, Rejected):
             return error(event.reason, event.message)
@@ -124,8 +130,8 @@ class Track:
             value = _with_id(body, event, event_id)
         else:
             value = body if type(event) is Event else encode_event(event)
-        if await self._put(event.user_id, value):
-            return logged(header_of(event_id)), LOGGED_BODY
+        if await self._put(event.user_id, value, caller.record_headers):
+            return logged(header_of(event_id), caller.answer_headers), LOGGED_BODY
         return UNAVAILABLE
 
     def _identify(self, headers: dict[bytes, bytes]) -> str | Rejected:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from query.endpoints import create_health_routes, create_routes, error_response
 from query.store import Store, open_store
+from runtime.guards import open_guards
 from runtime.settings import Settings
 
 __all__ = ["create_app", "create_health_routes", "create_routes", "open_store"]
@@ -34,17 +35,18 @@ def create_app(settings: Settings) -> Starlette:
 
     It starts without ClickHouse and recovers by itself: until then it answers 503.
     """
-    store = Store(settings)
+    store, guards = Store(settings), open_guards(settings)
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
         try:
-            yield
+            async with guards.watched():
+                yield
         finally:
             await store.close()
 
     return Starlette(
-        routes=[*create_routes(store), *create_health_routes(store)],
+        routes=[*create_routes(store, guards.read), *create_health_routes(store)],
         lifespan=running,
         middleware=[
             Middleware(
@@ -52,7 +54,7 @@ def create_app(settings: Settings) -> Starlette:
                 allow_origins=["*"],
                 allow_methods=["GET", "HEAD", "OPTIONS"],
                 allow_headers=["*"],
-                expose_headers=["Retry-After"],
+                expose_headers=["Retry-After", "RateLimit", "RateLimit-Policy"],
                 max_age=86_400,
             )
         ],

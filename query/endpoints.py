@@ -14,18 +14,24 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from query.answers import encode_error, encode_metrics, encode_sessions
-from query.parameters import Question, Refusal, parse_question, refuse_timezone
+from query.parameters import Question, parse_question, refuse_timezone
+from query.parameters import Refusal as RefusedQuestion
 from query.store import Store, StoreUnavailableError, UnknownTimezoneError
+from runtime.guards import Guard, Refusal
 
 RETRY_AFTER_S = 1
 DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
 
 _JSON = "application/json"
 Counted = TypeVar("Counted")
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_routes(store: Store) -> list[BaseRoute]:
-    """Return `/metrics`, `/sessions` and the dashboard at `/`."""
+def create_routes(store: Store, guard: Guard) -> list[BaseRoute]:
+    """Return `/metrics` and `/sessions` behind a guard, and the dashboard at `/`.
+
+    The page itself has no data, and is where a person enters a key.
+    """
 
     async def metrics(request: Request) -> Response:
         return await _answer(request, store.count_events, encode_metrics, "Failed to fetch metrics")
@@ -38,7 +44,11 @@ def create_routes(store: Store) -> list[BaseRoute]:
     async def dashboard(_: Request) -> Response:
         return FileResponse(DASHBOARD, headers=_DASHBOARD_HEADERS)
 
-    return [Route("/metrics", metrics), Route("/sessions", sessions), Route("/", dashboard)]
+    return [
+        Route("/metrics", _behind(guard, metrics)),
+        Route("/sessions", _behind(guard, sessions)),
+        Route("/", dashboard),
+    ]
 
 
 def create_health_routes(store: Store) -> list[BaseRoute]:
@@ -75,6 +85,21 @@ _DASHBOARD_HEADERS = {
 }
 
 
+def _behind(guard: Guard, endpoint: Endpoint) -> Endpoint:
+    """Return the endpoint for those who may come in."""
+
+    async def check(request: Request) -> Response:
+        caller = guard.check(request.scope, dict(request.scope["headers"]))
+        if isinstance(caller, Refusal):
+            response = error_response(caller.status, caller.code, caller.message)
+        else:
+            response = await endpoint(request)
+        response.raw_headers += caller.answer_headers
+        return response
+
+    return check
+
+
 async def _answer(
     request: Request,
     count: Callable[[Question], Awaitable[Counted]],
@@ -82,7 +107,7 @@ async def _answer(
     failure: str,
 ) -> Response:
     question = parse_question(request.query_params)
-    if isinstance(question, Refusal):
+    if isinstance(question, RefusedQuestion):
         return error_response(400, question.code, question.message)
     try:
         counted = await count(question)

@@ -28,7 +28,9 @@ class MemoryBatch:
     room: int
     values: list[bytes] = field(default_factory=list)
 
-    def append(self, *, timestamp: None, key: bytes, value: bytes) -> object | None:
+    def append(
+        self, *, timestamp: None, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> object | None:
         if len(self.values) >= self.room:
             return None
         self.values.append(value)

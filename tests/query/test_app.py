@@ -25,7 +25,7 @@ AT = 1_735_732_800_000  # 2025-01-01T12:00:00Z
 @pytest.fixture
 async def http(settings: Settings, client: AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(settings)
-    async with app.router.lifespan_context(app), _http(app) as opened:
+    async with app.router.lifespan_context(app), http_of(app) as opened:
         yield opened
 
 
@@ -33,11 +33,11 @@ async def http(settings: Settings, client: AsyncClient) -> AsyncIterator[httpx.A
 async def alone(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service without ClickHouse."""
     app = create_app(replace(settings, clickhouse="http://u:p@127.0.0.1:1"))
-    async with app.router.lifespan_context(app), _http(app) as opened:
+    async with app.router.lifespan_context(app), http_of(app) as opened:
         yield opened
 
 
-def _http(app: Any) -> httpx.AsyncClient:
+def http_of(app: Any) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://track")
 
