@@ -14,6 +14,7 @@ import sys
 
 import click
 
+from cli.key_commands import keys
 from cli.refusals import EXIT_CONFIGURATION, refusals
 from cli.rejected.commands import rejected
 from deploy.local.processes import ServerError
@@ -207,6 +208,7 @@ def writer() -> None:
         run(_settings())
 
 
+track.add_command(keys)
 track.add_command(rejected)
 
 

@@ -29,6 +29,8 @@ from ingest.routes import create_starlette, health_routes
 from query.app import create_app as create_query
 from query.app import create_routes, open_store
 from runtime.exposition import expose
+from runtime.exposure import require_guarded
+from runtime.guards import open_guards, open_ring
 from runtime.http_measures import Requests
 from runtime.http_protocol import HTTPProtocol
 from runtime.logs import set_up_logs
@@ -85,16 +87,17 @@ def run_query(settings: Settings) -> None:
 
 def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> ASGIApp:
     """Return one application of both services; it is ready when both are."""
-    ingest = Ingest(settings, ending.fail, log_partitions(settings))
+    guards = open_guards(settings)
+    ingest = Ingest(settings, ending.fail, log_partitions(settings), guards.write)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
-        async with open_store(settings) as store, ingest.running():
+        async with guards.watched(), open_store(settings) as store, ingest.running():
 
             async def is_ready() -> bool:
                 return ingest.is_ready and not ending.has_begun and await store.is_ready()
 
-            app.router.routes += [*create_routes(store), *health_routes(is_ready)]
+            app.router.routes += [*create_routes(store, guards.read), *health_routes(is_ready)]
             yield
 
     app = create_starlette(ingest.routes(), running)
@@ -115,6 +118,7 @@ def _run(
     create_app: Callable[[Ending, list[Source]], ASGIApp],
 ) -> None:
     set_up_logs(service)
+    _log.info("Keys: %s.", require_guarded(settings, open_ring(settings)))
     _allow_open_files()
     _collect_rarely()
     listening = _bind(settings.host, settings.port)

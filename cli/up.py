@@ -46,6 +46,9 @@ from deploy.local.clickhouse import ADMIN, CHECK, QUERY, WRITER
 from deploy.local.machine import busy_ports, folder_problems, platform_problems
 from deploy.local.processes import Program, ServerError, started_at
 from runtime.exposition import expose
+from runtime.exposure import require_guarded
+from runtime.guards import open_ring
+from runtime.key_ring import KeyRing
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
 from runtime.startup import StartupError
@@ -72,6 +75,7 @@ class _Plan:
     track: Path
     environment: Mapping[str, str]
     clickhouse: Mapping[str, str]
+    ring: KeyRing
     servers: tuple[Program, ...]
     stack: Stack
     metrics: Mapping[str, int]
@@ -91,16 +95,20 @@ def run_up(settings: Settings, *, ends_with_parent: bool = False, track: Path = 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     home = settings.home.absolute()
     try:
+        ring = open_ring(settings)
+        require_guarded(settings, ring)
         _check(platform_problems(clickhouse=not settings.clickhouse))
         _check(folder_problems([(home, "data and logs")]))
         with sole_owner(home, requests, say):
             clear_folder(home, say)
             _check(_port_problems(settings))
-            return _run(_plan(settings, home, track, say), requests, say)
+            return _run(_plan(settings, home, track, ring, say), requests, say)
     except StopRequestedError:
         return 0
     except (ServerError, AlreadyRunningError) as error:
         return _refuse(error, say)
+    except StartupError as error:
+        return _refuse(RefusedError(str(error)), say)
 
 
 def _refuse(error: Exception, say: Say) -> int:
@@ -138,7 +146,7 @@ def _run(plan: _Plan, requests: StopRequests, say: Say) -> int:
     return 0
 
 
-def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
+def _plan(settings: Settings, home: Path, track: Path, ring: KeyRing, say: Say) -> _Plan:
     """Get the servers' files and decide on programs, addresses and the services' environment."""
     servers = local_servers(settings, home, say)
     clickhouse = {service: servers.clickhouse[user] for service, user in _USER_OF.items()}
@@ -170,6 +178,7 @@ def _plan(settings: Settings, home: Path, track: Path, say: Say) -> _Plan:
         track,
         {**foreign, **decided},
         clickhouse,
+        ring,
         servers.programs,
         stack,
         metrics_ports(settings),
@@ -255,7 +264,9 @@ def _addresses(plan: _Plan, now: datetime) -> str:
     stack, base = plan.stack, plan.stack.http
     play, stop = now - timedelta(minutes=3), now
     settings = plan.settings
+    shown = ' -H "Authorization: Bearer $TRACK_KEY"' if plan.ring.keys is not None else ""
     lines = [f"  HTTP        {base}   (POST /track, GET /metrics, GET /sessions)"]
+    lines.append(f"  Keys        {require_guarded(settings, plan.ring)}")
     lines.append(f"  Kafka       {stack.kafka}   (topic {stack.namespace}.events)")
     if stack.analyst:
         lines.append(f"  ClickHouse  {stack.analyst}/?database={stack.namespace}   (read-only)")
@@ -274,11 +285,11 @@ def _addresses(plan: _Plan, now: datetime) -> str:
     for name, at in ((settings.opens, play), (settings.closes, stop)):
         body = f'{{"event":"{name}","user_id":"ada","timestamp":"{at:%Y-%m-%dT%H:%M:%SZ}"}}'
         lines.append(
-            f"  curl {base}/track -H 'Content-Type: application/json' -d '{body}' -w '\\n'"
+            f"  curl {base}/track{shown} -H 'Content-Type: application/json' -d '{body}' -w '\\n'"
         )
     query = f"start_date={play:%Y-%m-%d}&end_date={stop:%Y-%m-%d}&user_id=ada"
-    shown = f"  sleep 1; curl '{base}/sessions?{query}' -w '\\n'"
-    lines += [shown, "", "Ctrl-C stops everything."]
+    ask = f"  sleep 1; curl '{base}/sessions?{query}'{shown} -w '\\n'"
+    lines += [ask, "", "Ctrl-C stops everything."]
     return escape("\n".join(lines))
 
 

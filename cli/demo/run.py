@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from aiokafka.errors import KafkaError
 from rich.console import Console
@@ -67,11 +68,13 @@ class _Run:
     """One run of the demo: what is sent, where it goes, and what became of it.
 
     Attributes:
+        base_url: where HTTP is, with the key to show.
         uncertain: how many sendings got no clear answer and were not repeated.
     """
 
     console: Console
     stack: Stack
+    base_url: str
     day: Day
     expectation: Expectation
     uncertain: int = 0
@@ -106,13 +109,15 @@ def run_demo(
 async def _send_and_compare(
     settings: Settings, stack: Stack, console: Console, day: Day, word: str
 ) -> int:
-    run = _Run(console, stack, day, Expectation(await _pipeline(settings, stack), word))
+    base_url = _with_key(stack.http, settings.key)
+    expectation = Expectation(await _pipeline(settings, stack), word)
+    run = _Run(console, stack, base_url, day, expectation)
     await _send(run)
     sent_at = time.monotonic()
     topic = Topics.of(stack.namespace).events
     async with (
         LogReader(stack.kafka_servers, topic, stack.partitions) as log,
-        HTTPConnection(stack.http) as connection,
+        HTTPConnection(base_url) as connection,
     ):
         with console.status("Waiting until everything is through …"):
             for_all = await _compare_when_through(run, log, connection)
@@ -122,6 +127,10 @@ async def _send_and_compare(
             for path, question in questions_for_users(day, _USERS_ASKED)
         ]
     return _report(run, for_all, for_users)
+
+
+def _with_key(base_url: str, key: str) -> str:
+    return base_url.replace("://", f"://{quote(key, safe='')}@", 1) if key else base_url
 
 
 async def _pipeline(settings: Settings, stack: Stack) -> Pipeline:
@@ -141,7 +150,7 @@ async def _send(run: _Run) -> None:
     with Bar(run.console, "Sending", len(sendings)) as bar:
         run.uncertain = await send_day(
             sendings,
-            base_url=stack.http,
+            base_url=run.base_url,
             servers=stack.kafka_servers,
             topic=topic,
             partitions=stack.partitions,

@@ -81,3 +81,20 @@ async def test_a_service_that_says_nothing_is_given_up() -> None:
 async def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is no URL of the form"):
         HTTPConnection(url)
+
+
+async def test_a_user_in_the_url_is_the_key_to_show() -> None:
+    heads: list[bytes] = []
+
+    def reply(head: bytes, _: bytes) -> bytes:
+        heads.append(head)
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+    async with http_service(reply) as (url, _):
+        for base_url in (url, url.replace("://", "://k%2Fey@")):
+            async with HTTPConnection(base_url) as connection:
+                await connection.request("GET", "/")
+    host = url.removeprefix("http://").encode()
+    assert all(b"\r\nHost: " + host + b"\r\n" in head for head in heads)
+    assert [b"Authorization" in head for head in heads] == [False, True]
+    assert b"\r\nAuthorization: Bearer k/ey\r\n" in heads[1]

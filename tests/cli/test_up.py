@@ -14,12 +14,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cli.addresses import find_stack, with_stack
+from cli.keys import add_key
 from cli.servers import local_partitions
+from runtime.keys import Scope
 from runtime.settings import Settings
 from tests.running_stack import (
     RunningStack,
@@ -96,6 +99,26 @@ def test_a_busy_port_is_one_sentence_that_names_its_setting(tmp_path: Path) -> N
     port = environment["TRACK_CLICKHOUSE_PORT"]
     assert f"Port {port} is in use by another program; set TRACK_CLICKHOUSE_PORT" in words
     assert not (tmp_path / "logs").exists()
+
+
+def test_it_says_who_may_come_in(tmp_path: Path) -> None:
+    with running_stack(tmp_path, PLACEHOLDERS, **NAMED) as stack:
+        words = stack.output.read_text()
+        assert "Keys        none asked for: open to this machine alone" in words
+        assert "TRACK_KEY" not in words
+    add_key(tmp_path / "keys", "a", [Scope.WRITE], datetime.now(UTC))
+    with running_stack(tmp_path, PLACEHOLDERS, **NAMED, TRACK_HOST="0.0.0.0") as stack:
+        words = stack.output.read_text().rpartition("Everything answers")[2]
+        assert f"Keys        1 key in {tmp_path}/keys" in words
+        assert words.count(' -H "Authorization: Bearer $TRACK_KEY"') == 3
+
+
+def test_without_keys_it_listens_to_nobody_else(tmp_path: Path) -> None:
+    code, words = refused(stack_environment(tmp_path, **NAMED, TRACK_HOST="0.0.0.0"))
+    assert code == 78
+    (sentence,) = words.splitlines()
+    assert "`track keys new NAME`" in sentence
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_settings_with_one_port_are_refused(tmp_path: Path) -> None:
