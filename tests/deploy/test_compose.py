@@ -27,6 +27,7 @@ TREE = Path(__file__).parents[2]
 DEPLOY = TREE / "deploy"
 FILE = DEPLOY / "compose.yaml"
 SERVICES = ("migrate", "ingest", "sessionizer", "writer", "query")
+COMMANDS = ("migrate", "keys")  # they end by themselves
 SECRET_OF = {
     "track": "clickhouse_url",
     "writer": "clickhouse_writer_url",
@@ -71,7 +72,7 @@ def test_docker_takes_it_where_it_can_read_it() -> None:
 
 
 def test_every_part_is_there(services: dict[str, Any]) -> None:
-    assert services.keys() == {"kafka", "clickhouse", "proxy", *SERVICES}
+    assert services.keys() == {"kafka", "clickhouse", "proxy", "keys", *SERVICES}
     assert services["kafka"]["image"] == KAFKA_IMAGE
     assert services["clickhouse"]["image"] == CLICKHOUSE_IMAGE
 
@@ -119,14 +120,14 @@ def test_services_wait_for_what_they_need(services: dict[str, Any]) -> None:
             "migrate": "service_completed_successfully",
         }
     for name, service in services.items():
-        assert "healthcheck" in service or name == "migrate"
+        assert "healthcheck" in service or name in COMMANDS
         for other, needed in service.get("depends_on", {}).items():
             assert needed["condition"] != "service_healthy" or "healthcheck" in services[other]
 
 
 def test_everything_is_bounded_and_comes_back(services: dict[str, Any]) -> None:
     for name, service in services.items():
-        assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
+        assert service["restart"] == ("no" if name in COMMANDS else "unless-stopped")
         assert service["deploy"]["resources"]["limits"]["memory"]
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}
         assert service["stop_grace_period"]
@@ -227,6 +228,21 @@ def _rights(users: str) -> dict[str, object]:
                 if one.tag != "log_queries"
             ]
     return rights
+
+
+def test_keys_are_made_by_a_command_and_read_by_the_services(services: dict[str, Any]) -> None:
+    keys = services["keys"]
+    assert keys["entrypoint"] == ["track", "keys"]
+    assert keys["profiles"], "it starts only where it is asked for"
+    assert keys["volumes"] == ["keys:/keys"]
+    for name in ("ingest", "query"):
+        assert services[name]["volumes"] == ["keys:/keys:ro"]
+        assert services[name]["environment"]["TRACK_KEYS"] == "/keys/keys"
+    # Without a file the services refuse to start: they listen on all addresses.
+    assert services["ingest"]["environment"]["TRACK_HOST"] == "0.0.0.0"
+    assert "TRACK_OPEN" not in services["ingest"]["environment"]
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    assert "install --directory --owner track --mode 0700 /keys" in dockerfile
 
 
 def test_the_image_copies_what_exists_and_nothing_is_missing() -> None:
