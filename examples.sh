@@ -3,6 +3,7 @@
 #
 #     ./examples.sh [BASE_URL]        default: http://127.0.0.1:$TRACK_PORT, or port 8000
 #
+# Where keys are asked for, TRACK_KEY is one with both scopes.
 # Needs curl and a shell (bash 3.2 or later); Linux and macOS. Exits with 1 if an answer is not what
 # it should be. For a certificate of your own, curl reads CURL_CA_BUNDLE.
 set -u
@@ -15,6 +16,9 @@ WAIT_S=20
 
 FOLDER=$(mktemp -d "${TMPDIR:-/tmp}/examples.XXXXXX") || exit 1
 trap 'rm -rf "$FOLDER"' EXIT
+# In a file: an argument could be seen by everybody on this machine.
+: >"$FOLDER/key"
+[ -z "${TRACK_KEY:-}" ] || printf 'header = "Authorization: Bearer %s"\n' "$TRACK_KEY" >"$FOLDER/key"
 checks=0
 failures=0
 STATUS=""
@@ -52,7 +56,7 @@ title() { printf '\n%s%s%s\n' "$BOLD" "$1" "$PLAIN"; }
 
 # call CURL_ARGUMENTS...: one request; its answer goes to STATUS and BODY.
 call() {
-  STATUS=$(curl --silent --show-error --max-time 30 --output "$FOLDER/body" \
+  STATUS=$(curl --silent --show-error --max-time 30 --config "$FOLDER/key" --output "$FOLDER/body" \
     --dump-header "$FOLDER/headers" --write-out '%{http_code}' "$@" 2>"$FOLDER/problem")
   if [ "$STATUS" = 000 ]; then
     printf '%s✗ %s does not answer: %s%s\n' "$RED" "$BASE" "$(cat "$FOLDER/problem")" "$PLAIN"

@@ -27,7 +27,7 @@ def test_it_has_its_folders_and_its_variable() -> None:
     collection = json.loads(COLLECTION.read_text())
     assert collection["info"]["schema"].endswith("/v2.1.0/collection.json")
     assert {f["name"]: [each["name"] for each in f["item"]] for f in collection["item"]} == FOLDERS
-    assert [variable["key"] for variable in collection["variable"]] == ["baseUrl"]
+    assert [variable["key"] for variable in collection["variable"]] == ["baseUrl", "key"]
 
 
 def test_every_request_has_its_tests() -> None:

@@ -6,20 +6,25 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cli.keys import add_key
+from runtime.keys import Scope
 from tests.benchmarks.programs import beside_python
 from tests.environments import foreign_environment
 from tests.running_stack import RunningStack, running_stack
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A command, and all that stands below it up to the next one.
 _COMMAND = re.compile(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _DATE = re.compile(r"^date: .*\n", re.MULTILINE)
+_SECRET = re.compile("track_[0-9a-f]{48}")
 _TRACK = ".venv/bin/track "
 # What is another one in every stack: places in the log and its id, times of receipt; and with them
 # the widths of columns.
@@ -27,19 +32,42 @@ _OF_THIS_STACK = re.compile(
     r"events/\d+/\d+|replay:[0-9a-f]{32}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|(?<= ) +"
 )
 _THROUGH_S = 20.0
+_NOTICED_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def stack_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with running_stack(tmp_path_factory.mktemp("readme")) as stack:
+        yield stack
 
 
 @pytest.mark.timeout(240)
-def test_every_command_has_the_answer_that_stands_below_it(tmp_path: Path) -> None:
-    with running_stack(tmp_path) as stack:
-        answered = 0
-        for program, command, answer in _steps():
-            if program:
-                _run_python(_here(program, stack))
-            else:
-                _expect(_here(command, stack), answer)
-                answered += 1
-    assert answered >= 16
+def test_every_command_has_the_answer_that_stands_below_it(stack_of_its_own: RunningStack) -> None:
+    answered = 0
+    secrets: dict[str, str] = {}  # those that the README shows, and those that were made
+    for program, command, answer in _steps():
+        if program:
+            _run_python(_here(program, stack_of_its_own))
+            continue
+        said = _expect(_here(_with(secrets, command), stack_of_its_own), answer)
+        secrets |= dict(zip(_SECRET.findall(answer), _SECRET.findall(said), strict=True))
+        answered += 1
+    assert answered >= 20
+    assert len(secrets) == 1
+
+
+@pytest.mark.timeout(180)
+def test_the_examples_pass_with_a_key(stack_of_its_own: RunningStack) -> None:
+    file = stack_of_its_own.home / "keys"
+    secret = add_key(file, "examples", [Scope.WRITE, Scope.READ], datetime.now(UTC))
+    time.sleep(_NOTICED_S)
+    done = subprocess.run(
+        [str(ROOT / "examples.sh"), stack_of_its_own.http],
+        env={**foreign_environment(), "TRACK_KEY": secret},
+        capture_output=True, text=True, timeout=150, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert secret not in done.stdout + done.stderr
 
 
 def _steps() -> Iterator[tuple[str, str, str]]:
@@ -56,6 +84,10 @@ def _steps() -> Iterator[tuple[str, str, str]]:
                 yield "", assignments + command, answer
 
 
+def _with(secrets: Mapping[str, str], command: str) -> str:
+    return _SECRET.sub(lambda found: secrets.get(found[0], found[0]), command)
+
+
 def _here(text: str, running: RunningStack) -> str:
     """Put the addresses of this stack in the places of the usual ones."""
     stack = running.stack
@@ -68,10 +100,13 @@ def _here(text: str, running: RunningStack) -> str:
     )
 
 
-def _expect(command: str, expected: str) -> None:
-    """Type a question until it has its answer, since counting takes a moment; an event once."""
-    sends = "/track -" in command or command.endswith("--yes")
-    masks = [_DATE, _OF_THIS_STACK] if " rejected " in command else [_DATE]
+def _expect(command: str, expected: str) -> str:
+    """Type a question until it has its answer, since counting takes a moment; the rest once."""
+    makes_key = " keys new " in command
+    sends = "/track -" in command or command.endswith("--yes") or makes_key
+    masks = [_DATE, _SECRET]
+    if " rejected " in command:
+        masks.append(_OF_THIS_STACK)
     deadline = time.monotonic() + _THROUGH_S
     while True:
         done = subprocess.run(
@@ -82,7 +117,9 @@ def _expect(command: str, expected: str) -> None:
             check=True,
         )
         if _comparable(done.stdout, masks) == _comparable(expected, masks):
-            return
+            if makes_key:
+                time.sleep(_NOTICED_S)  # in which the services notice it
+            return done.stdout
         assert not sends, f"{command}\n{done.stdout}"
         assert time.monotonic() < deadline, f"{command}\n{done.stdout}"
         time.sleep(0.2)
