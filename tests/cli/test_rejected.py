@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner, Result
 
 import cli.rejected.replay
@@ -29,6 +29,7 @@ from contracts.topics import Partitioner, Topics
 from processors.writer.blocks import prefix_of
 from runtime.clickhouse import connect_sync
 from runtime.failpoints import FAILPOINT
+from runtime.kafka import open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 from tests.benchmarks.programs import beside_python
@@ -107,7 +108,22 @@ class Rejecting:
     def run(self, *arguments: str, stdin: bytes | None = None) -> Result:
         """Run the command as it is typed."""
         environment: dict[str, str | None] = {**environment_of(self.settings), FAILPOINT: None}
-        return CliRunner().invoke(track, ["rejected", *arguments], input=stdin, env=environment)
+        done = CliRunner().invoke(track, ["rejected", *arguments], input=stdin, env=environment)
+        if arguments[0] == "replay":
+            asyncio.run(self._wait_for_ends_of_transactions())
+        return done
+
+    async def _wait_for_ends_of_transactions(self) -> None:
+        """Wait until readers see what was committed: the broker answers a moment before that."""
+        places = [TopicPartition(self.topics.replayed, 0)]
+        places += [
+            TopicPartition(self.topics.events, number) for number in range(self.settings.partitions)
+        ]
+        everything = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka)
+        async with everything, open_consumer(self.settings.kafka_servers) as committed:
+            async with asyncio.timeout(30):
+                while await everything.end_offsets(places) != await committed.end_offsets(places):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
     def say(self, *arguments: str, code: int = 0, stdin: bytes | None = None) -> str:
         result = self.run(*arguments, stdin=stdin)
