@@ -33,6 +33,7 @@ class Stack:
         namespace: first word of its topics, name of its database.
         partitions: partitions of each topic.
         kafka_security, kafka_user, kafka_password, kafka_ca: how one enters Kafka.
+        certificate: file of the certificate that HTTP is served with; empty for plain HTTP.
     """
 
     pid: int
@@ -47,6 +48,7 @@ class Stack:
     kafka_user: str = ""
     kafka_password: str = field(default="", repr=False)
     kafka_ca: str = ""
+    certificate: str = ""
 
     @property
     def kafka_servers(self) -> KafkaServers:
@@ -86,7 +88,7 @@ def settings_on(stack: Stack, settings: Settings) -> Settings:
             kafka_password=stack.kafka_password,
             kafka_ca=stack.kafka_ca,
         )
-    host, _, port = stack.http.removeprefix("http://").rpartition(":")
+    host, _, port = stack.http.partition("://")[2].rpartition(":")
     return dataclasses.replace(
         settings,
         host=host.strip("[]"),

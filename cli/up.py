@@ -23,6 +23,7 @@ from rich.markup import escape
 
 from cli.addresses import Stack, publish_stack, withdraw_stack
 from cli.folder import AlreadyRunningError, clear_folder, sole_owner
+from cli.listening import open_doors
 from cli.metrics_ports import (
     UP,
     busy_metrics_ports,
@@ -52,6 +53,7 @@ from runtime.key_ring import KeyRing
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
 from runtime.startup import StartupError
+from runtime.tls import trusting
 
 _START_SECONDS = 90
 _PR_SET_PDEATHSIG = 1
@@ -102,6 +104,7 @@ def run_up(settings: Settings, *, ends_with_parent: bool = False, track: Path = 
         with sole_owner(home, requests, say):
             clear_folder(home, say)
             _check(_port_problems(settings))
+            open_doors(settings)  # a mistake is told before anything is started
             return _run(_plan(settings, home, track, ring, say), requests, say)
     except StopRequestedError:
         return 0
@@ -153,7 +156,7 @@ def _plan(settings: Settings, home: Path, track: Path, ring: KeyRing, say: Say) 
     stack = Stack(
         pid=os.getpid(),
         started=started_at(os.getpid()),
-        http=f"http://{_reachable(settings.host)}:{settings.port}",
+        http=f"{_scheme(settings)}://{_reachable(settings.host)}:{settings.port}",
         kafka=settings.kafka_servers.addresses,
         clickhouse=clickhouse["migrate"],
         analyst=servers.analyst,
@@ -163,6 +166,7 @@ def _plan(settings: Settings, home: Path, track: Path, ring: KeyRing, say: Say) 
         kafka_user=settings.kafka_user,
         kafka_password=settings.kafka_password,
         kafka_ca=settings.kafka_ca,
+        certificate=_absolute(settings.tls_certificate),
     )
     decided = {
         "TRACK_HOME": str(home),
@@ -191,9 +195,8 @@ def _processors(plan: _Plan) -> list[Program]:
 
 
 def _http(plan: _Plan) -> list[Program]:
-    host, port = _reachable(plan.settings.host).strip("[]"), plan.settings.port
     return [
-        _service(plan, "serve", name, lambda: _is_ready_over_http(host, port))
+        _service(plan, "serve", name, lambda: _is_ready_over_http(plan))
         for name in http_names(plan.settings)
     ]
 
@@ -223,8 +226,11 @@ def _exposed(plan: _Plan, name: str) -> Settings:
     return dataclasses.replace(plan.settings, metrics_port=plan.metrics[name])
 
 
-def _is_ready_over_http(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+def _is_ready_over_http(plan: _Plan) -> bool:
+    try:
+        connection = _connection(plan)
+    except OSError:  # the certificate is just being replaced
+        return False
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
@@ -232,6 +238,22 @@ def _is_ready_over_http(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _connection(plan: _Plan) -> http.client.HTTPConnection:
+    host, port = _reachable(plan.settings.host).strip("[]"), plan.settings.port
+    if not plan.stack.certificate:
+        return http.client.HTTPConnection(host, port, timeout=2)
+    trusted = trusting(Path(plan.stack.certificate))
+    return http.client.HTTPSConnection(host, port, timeout=2, context=trusted)
+
+
+def _scheme(settings: Settings) -> str:
+    return "https" if settings.tls_certificate else "http"
+
+
+def _absolute(file: str) -> str:
+    return str(Path(file).absolute()) if file else ""
 
 
 def _reachable(host: str) -> str:

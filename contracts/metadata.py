@@ -54,7 +54,9 @@ def parse_json(text: bytes) -> Value:
     except UnicodeDecodeError as error:
         raise JSONError("is not UTF-8") from error
     except RecursionError as error:
-        raise JSONError("is nested too deeply") from error
+        raise JSONError(
+            f"is nested too deeply; metadata may have {MAX_METADATA_DEPTH} levels"
+        ) from error
     except ValueError as error:
         raise JSONError("is not valid JSON") from error
 

@@ -25,7 +25,9 @@ class Problem(StrEnum):
 
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     UNSUPPORTED_ENCODING = "unsupported_encoding"
+    INVALID_ENCODING = "invalid_encoding"
     BODY_TOO_SLOW = "body_too_slow"
+    OVERLOADED = "overloaded"
     UNAVAILABLE = "unavailable"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -37,7 +39,9 @@ STATUS: Mapping[str, int] = {
     Reason.TOO_LARGE: 413,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.UNSUPPORTED_ENCODING: 415,
+    Problem.INVALID_ENCODING: 400,
     Problem.BODY_TOO_SLOW: 408,
+    Problem.OVERLOADED: 503,
     Problem.UNAVAILABLE: 503,
     Problem.NOT_FOUND: 404,
     Problem.METHOD_NOT_ALLOWED: 405,
@@ -46,6 +50,8 @@ STATUS: Mapping[str, int] = {
 
 _EXTRA: Mapping[str, tuple[Header, ...]] = {
     Problem.UNAVAILABLE: ((b"retry-after", b"1"),),
+    Problem.OVERLOADED: ((b"retry-after", b"1"),),
+    Problem.UNSUPPORTED_ENCODING: ((b"accept-encoding", b"gzip, deflate, zstd"),),
     # What is still to come would be taken for the next request.
     Problem.BODY_TOO_SLOW: ((b"connection", b"close"),),
 }
@@ -98,6 +104,12 @@ def _answer(status: int, code: str, message: str, more: tuple[Header, ...]) -> A
         "reason": code,  # for the metrics; the server passes over it
     }
     return start, {"type": "http.response.body", "body": body}
+
+
+def closing(answer: Answer) -> Answer:
+    """Return the same answer to a client that has not sent its body yet, and now must not."""
+    start, end = answer
+    return {**start, "headers": [*start["headers"], (b"connection", b"close")]}, end
 
 
 UNAVAILABLE = error(Problem.UNAVAILABLE, "Failed to log event")

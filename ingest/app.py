@@ -80,7 +80,7 @@ class Ingest:
     ) -> None:
         topic = Topics.of(settings.namespace).events
         self._publisher = Publisher(settings.kafka_servers, topic, count_partitions, on_failure)
-        self._track = Track(self._publisher, guard)
+        self._track = Track(self._publisher, guard, settings.in_flight_bytes)
 
     @property
     def is_ready(self) -> bool:

@@ -23,7 +23,8 @@ _PREFLIGHT: Message = {
         (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
         (
             b"access-control-allow-headers",
-            b"authorization, content-type, idempotency-key, x-read-key, x-retry-count, x-write-key",
+            b"authorization, content-encoding, content-type, idempotency-key, x-read-key, "
+            b"x-retry-count, x-write-key",
         ),
         (b"access-control-max-age", b"86400"),
     ],

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from contracts.events import MAX_EVENT_BYTES, Reason
-from ingest.answers import Answer, Problem, error
+from ingest.answers import Answer, Problem, closing, error
+from ingest.encodings import is_known
 
 # What `fetch`, `navigator.sendBeacon` and `curl -d` say; the body is JSON all the same.
 _TYPES = frozenset(
@@ -25,7 +26,6 @@ _USUAL = frozenset(
         b"application/x-www-form-urlencoded",
     }
 )
-_NO_ENCODING = frozenset({b"", b"identity"})
 
 _UNSUPPORTED_TYPE = error(
     Problem.UNSUPPORTED_MEDIA_TYPE,
@@ -35,7 +35,8 @@ _UNSUPPORTED_CHARSET = error(
     Problem.UNSUPPORTED_MEDIA_TYPE, "The charset of Content-Type must be utf-8"
 )
 _UNSUPPORTED_ENCODING = error(
-    Problem.UNSUPPORTED_ENCODING, "Content-Encoding is not supported: send the body as it is"
+    Problem.UNSUPPORTED_ENCODING,
+    "Content-Encoding must be one of gzip, deflate and zstd, or the body be sent as it is",
 )
 _TOO_LARGE = error(
     Reason.TOO_LARGE, f"Content-Length is over {MAX_EVENT_BYTES}, the most that an event may have"
@@ -47,14 +48,23 @@ def refusal_of(headers: Mapping[bytes, bytes]) -> Answer | None:
     content_type = headers.get(b"content-type", b"")
     if content_type not in _USUAL and (refusal := _refusal_of_type(content_type)) is not None:
         return refusal
-    encoding = headers.get(b"content-encoding", b"identity")
-    if encoding != b"identity" and encoding.strip().lower() not in _NO_ENCODING:
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and not is_known(encoding):
         return _UNSUPPORTED_ENCODING
     length = headers.get(b"content-length")
     # uvicorn lets only digits through; few bodies have more than four of them.
     if length is not None and len(length) > 4 and int(length) > MAX_EVENT_BYTES:
         return _TOO_LARGE
     return None
+
+
+def without_body(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
+    """Return an answer that goes out before the body is read.
+
+    Who waits to be asked for the body may send it or not; what comes next on the connection could
+    be either.
+    """
+    return closing(answer) if b"expect" in headers else answer
 
 
 def _refusal_of_type(content_type: bytes) -> Answer | None:

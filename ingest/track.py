@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from contracts.events import (
     MAX_EVENT_BYTES,
@@ -27,8 +27,9 @@ from contracts.events import (
 )
 from contracts.metrics import ACKNOWLEDGEMENT
 from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged, refused
+from ingest.encodings import Unfolding, unfolding_of
 from ingest.ids import EventIds, header_of, parse_idempotency_key
-from ingest.requests import refusal_of
+from ingest.requests import refusal_of, without_body
 from runtime.guards import Caller, Guard, Refusal
 from runtime.measures import Histogram
 
@@ -36,6 +37,8 @@ BODY_WITHIN_S = 10
 
 _TOO_SLOW = error(Problem.BODY_TOO_SLOW, f"The body did not arrive within {BODY_WITHIN_S} seconds")
 _OVER_LIMIT = error(Reason.TOO_LARGE, f"The body has more than {MAX_EVENT_BYTES} bytes")
+
+_OVERLOADED = error(Problem.OVERLOADED, "Too much is under way here; send it again in a moment")
 
 _encode_text = msgspec.json.Encoder().encode
 
@@ -50,17 +53,20 @@ class Publisher(Protocol):
 class Track:
     """The endpoint, a bare ASGI application.
 
+    What compressed bodies unfold to takes at most `most_bytes` at once.
+
     A body that does not arrive is given up by `expire_slow_bodies`: one task for all requests,
     since a timer for each would cost more than reading the body.
     """
 
-    def __init__(self, publisher: Publisher, guard: Guard) -> None:
+    def __init__(self, publisher: Publisher, guard: Guard, most_bytes: int) -> None:
         self.acknowledged = Histogram(ACKNOWLEDGEMENT)
         self._observe = self.acknowledged.observe
         self.refusals: Counter[str] = Counter()
         self._put = publisher.put
         self._check = guard.check
         self._next_id = EventIds().next
+        self._free_bytes = most_bytes
         self._receiving: dict[Any, int] = {}
         self._second = 0
 
@@ -70,14 +76,15 @@ class Track:
         headers = dict(scope["headers"])
         caller = self._check(scope, headers)
         if isinstance(caller, Refusal):
-            answer = refused(caller)
+            answer: Answer | None = without_body(refused(caller), headers)
         elif (refusal := refusal_of(headers)) is not None:
-            answer = refusal
+            answer = without_body(refusal, headers)
+        elif b"content-encoding" in headers:
+            answer = await self._take_folded(receive, headers, caller)
         else:
-            body = await self._read(receive)
-            if body is None:
-                return
-            answer = await self._log(body, headers, caller) if isinstance(body, bytes) else body
+            answer = await self._take(receive, headers, caller)
+        if answer is None:
+            return
         start, end = answer
         if end is LOGGED_BODY:
             self._observe(monotonic() - begun)
@@ -96,7 +103,35 @@ class Track:
                 del self._receiving[task]
                 task.cancel()
 
-    async def _read(self, receive: Receive) -> bytes | Answer | None:
+    async def _take_folded(
+        self, receive: Receive, headers: dict[bytes, bytes], caller: Caller
+    ) -> Answer | None:
+        """Take an event whose body may unfold to the most that an event may have."""
+        if self._free_bytes < MAX_EVENT_BYTES:
+            return without_body(_OVERLOADED, headers)
+        self._free_bytes -= MAX_EVENT_BYTES
+        try:
+            return await self._take(receive, headers, caller)
+        finally:
+            self._free_bytes += MAX_EVENT_BYTES
+
+    async def _take(
+        self, receive: Receive, headers: dict[bytes, bytes], caller: Caller
+    ) -> Answer | None:
+        """Take an event, and return the answer; None where nobody waits for one."""
+        body = await self._read(receive, headers)
+        if not isinstance(body, bytes):
+            return body
+        published = self._publish(body, headers, caller)
+        del body  # a batch has a copy; this one need not wait for Kafka
+        if isinstance(published, Rejected):
+            return error(published.reason, published.message)
+        is_logged, event_id = published
+        if await is_logged:
+            return logged(header_of(event_id), caller.answer_headers), LOGGED_BODY
+        return UNAVAILABLE
+
+    async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | Answer | None:
         """Return the body, the answer to one that is too long or too slow, or None.
 
         None: it broke off, and nobody waits for an answer.
@@ -108,6 +143,9 @@ class Track:
             if message["type"] == "http.disconnect":
                 return None
             body: bytes = message["body"]
+            encoding = headers.get(b"content-encoding")
+            if encoding is not None and (unfolding := unfolding_of(encoding)) is not None:
+                return await _read_unfolding(unfolding, message, receive)
             if message["more_body"]:
                 return await _read_on(body, receive)
         except CancelledError:
@@ -119,20 +157,20 @@ class Track:
             self._receiving.pop(task, None)
         return body if len(body) <= MAX_EVENT_BYTES else _OVER_LIMIT
 
-    async def _log(self, body: bytes, headers: dict[bytes, bytes], caller: Caller) -> Answer:
+    def _publish(
+        self, body: bytes, headers: dict[bytes, bytes], caller: Caller
+    ) -> tuple[Future[bool], str] | Rejected:
         event = parse_event(body)
         if isinstance(event, Rejected):
-            return error(event.reason, event.message)
+            return event
         event_id = event.event_id or self._identify(headers)
         if isinstance(event_id, Rejected):
-            return error(event_id.reason, event_id.message)
+            return event_id
         if event.event_id is None:
             value = _with_id(body, event, event_id)
         else:
             value = body if type(event) is Event else encode_event(event)
-        if await self._put(event.user_id, value, caller.record_headers):
-            return logged(header_of(event_id), caller.answer_headers), LOGGED_BODY
-        return UNAVAILABLE
+        return self._put(event.user_id, value, caller.record_headers), event_id
 
     def _identify(self, headers: dict[bytes, bytes]) -> str | Rejected:
         """Return the id of an event whose body has none: the client's key, else a new one."""
@@ -159,6 +197,23 @@ async def _read_on(body: bytes, receive: Receive) -> bytes | Answer | None:
         pieces.append(message["body"])
         size += len(message["body"])
     return b"".join(pieces) if size <= MAX_EVENT_BYTES else _OVER_LIMIT
+
+
+async def _read_unfolding(
+    unfolding: Unfolding, message: Message, receive: Receive
+) -> bytes | Answer | None:
+    """Return what a compressed body unfolds to; neither may be longer than an event."""
+    size = 0
+    while message["type"] != "http.disconnect":
+        piece: bytes = message["body"]
+        size += len(piece)
+        answer = unfolding.feed(piece) if size <= MAX_EVENT_BYTES else _OVER_LIMIT
+        if answer is not None:
+            return answer
+        if not message["more_body"]:
+            return unfolding.finish()
+        message = await receive()
+    return None
 
 
 def _with_id(body: bytes, event: Event, event_id: str) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from contracts.events import MAX_EVENT_BYTES
 from runtime.kafka_servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
 from runtime.proxies import Proxies
 
@@ -33,8 +34,16 @@ class Settings:
     home: Path = _setting("TRACK_HOME", Path(".local"), "folder of data, logs and process files")
     host: str = _setting("TRACK_HOST", "127.0.0.1", "address that the HTTP services listen on")
     port: int = _setting("TRACK_PORT", 8000, "the one HTTP port")
+    tls_certificate: str = _setting("TRACK_TLS_CERTIFICATE", "", "file of the certificate, chained")
+    tls_key: str = _setting("TRACK_TLS_KEY", "", "file of the certificate's key")
     proxies: str = _setting(
         "TRACK_PROXIES", "", "addresses and networks of proxies whose X-Forwarded headers count"
+    )
+    plain_http: str = _setting(
+        "TRACK_PLAIN_HTTP", "no", "yes: plain HTTP is taken from other machines too"
+    )
+    in_flight_bytes: int = _setting(
+        "TRACK_IN_FLIGHT_BYTES", 64 * 1024 * 1024, "bodies that one process holds at once"
     )
     open: str = _setting(
         "TRACK_OPEN", "no", "yes: serve without keys on an address that others reach"
@@ -190,20 +199,36 @@ def _check(settings: Settings) -> None:
     for each in ("partitions", "replication", "http_workers", "sessionizers", "writers"):
         if getattr(settings, each) < 1:
             raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")
+    _check_kafka(settings)
+    _check_clickhouse(settings.clickhouse)
+    _check_http(settings)
+    if settings.opens == settings.closes:
+        raise SettingsError("TRACK_OPENS and TRACK_CLOSES are the same; they must differ.")
+
+
+def _check_http(settings: Settings) -> None:
+    """Check who is let in, how, and how much is taken at once."""
     if not 1 <= settings.rate_burst_s <= 3600:
         raise SettingsError(
             f"TRACK_RATE_BURST_S is {settings.rate_burst_s}; it must be 1 to 3600 seconds."
         )
     if settings.open not in ("yes", "no"):
         raise SettingsError(f"TRACK_OPEN is {settings.open!r}; it must be yes or no.")
+    if settings.in_flight_bytes < MAX_EVENT_BYTES:
+        raise SettingsError(
+            f"TRACK_IN_FLIGHT_BYTES is {settings.in_flight_bytes}; it must be at least "
+            f"{MAX_EVENT_BYTES}, one event."
+        )
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise SettingsError(
+            "TRACK_TLS_CERTIFICATE and TRACK_TLS_KEY belong together; set both of them or neither."
+        )
+    if settings.plain_http not in {"yes", "no"}:
+        raise SettingsError(f"TRACK_PLAIN_HTTP is {settings.plain_http!r}; it must be yes or no.")
     try:
         Proxies.parse(settings.proxies)
     except ValueError as error:
         raise SettingsError(f"TRACK_PROXIES: {error}.") from None
-    _check_kafka(settings)
-    _check_clickhouse(settings.clickhouse)
-    if settings.opens == settings.closes:
-        raise SettingsError("TRACK_OPENS and TRACK_CLOSES are the same; they must differ.")
 
 
 def _check_clickhouse(url: str) -> None:

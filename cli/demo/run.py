@@ -117,7 +117,7 @@ async def _send_and_compare(
     topic = Topics.of(stack.namespace).events
     async with (
         LogReader(stack.kafka_servers, topic, stack.partitions) as log,
-        HTTPConnection(base_url) as connection,
+        HTTPConnection(base_url, certificate=stack.certificate) as connection,
     ):
         with console.status("Waiting until everything is through …"):
             for_all = await _compare_when_through(run, log, connection)
@@ -152,6 +152,7 @@ async def _send(run: _Run) -> None:
             sendings,
             base_url=run.base_url,
             servers=stack.kafka_servers,
+            certificate=stack.certificate,
             topic=topic,
             partitions=stack.partitions,
             on_sent=bar.advance,

@@ -35,6 +35,7 @@ async def send_day(
     *,
     base_url: str,
     servers: KafkaServers,
+    certificate: str,
     topic: str,
     partitions: int,
     on_sent: OnSent,
@@ -48,14 +49,16 @@ async def send_day(
         by_way[sending.user.way].append(sending)
     try:
         async with asyncio.TaskGroup() as tasks:
-            http = tasks.create_task(send_by_http(base_url, by_way[Way.HTTP], on_sent))
+            http = tasks.create_task(send_by_http(base_url, by_way[Way.HTTP], on_sent, certificate))
             tasks.create_task(send_by_kafka(servers, topic, partitions, by_way[Way.KAFKA], on_sent))
     except* SendingError as errors:
         raise errors.exceptions[0] from None
     return http.result()
 
 
-async def send_by_http(base_url: str, sendings: Sequence[Sending], on_sent: OnSent) -> int:
+async def send_by_http(
+    base_url: str, sendings: Sequence[Sending], on_sent: OnSent, certificate: str = ""
+) -> int:
     """Send over 64 connections, a user always over the same one.
 
     Returns:
@@ -72,7 +75,10 @@ async def send_by_http(base_url: str, sendings: Sequence[Sending], on_sent: OnSe
         lane_of.setdefault(user_id, lanes[len(lane_of) % CONNECTIONS]).append(sending)
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(_send_lane(base_url, lane, on_sent)) for lane in lanes]
+            running = [
+                tasks.create_task(_send_lane(base_url, certificate, lane, on_sent))
+                for lane in lanes
+            ]
     except* SendingError as errors:
         raise errors.exceptions[0] from None
     return sum(task.result() for task in running)
@@ -119,9 +125,11 @@ def librdkafka_partition(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
-async def _send_lane(base_url: str, lane: Sequence[Sending], on_sent: OnSent) -> int:
+async def _send_lane(
+    base_url: str, certificate: str, lane: Sequence[Sending], on_sent: OnSent
+) -> int:
     uncertain = 0
-    async with HTTPConnection(base_url) as connection:
+    async with HTTPConnection(base_url, certificate=certificate) as connection:
         for sending in lane:
             uncertain += not await _send(connection, sending.body)
             on_sent(1)

@@ -7,6 +7,7 @@ connections that it saw. Never: a connection left open at its end.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,9 @@ Reply = Callable[[bytes, bytes], bytes]
 
 
 @asynccontextmanager
-async def http_service(reply: Reply) -> AsyncIterator[tuple[str, list[asyncio.Task[None]]]]:
+async def http_service(
+    reply: Reply, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[str, list[asyncio.Task[None]]]]:
     """Serve; give the base URL and a list that gets an element a connection.
 
     An empty reply ends the connection.
@@ -38,9 +41,10 @@ async def http_service(reply: Reply) -> AsyncIterator[tuple[str, list[asyncio.Ta
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
         async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
+            scheme = "https" if tls else "http"
+            yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
     finally:
         await asyncio.wait_for(asyncio.gather(*connections), 10)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from pathlib import Path
 
 import pytest
 
 from cli.http_connection import Answer, HTTPConnection
+from tests.certificates import Authority
 from tests.cli.http_service import http_service
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +78,24 @@ async def test_a_service_that_says_nothing_is_given_up() -> None:
         with pytest.raises(TimeoutError):
             await connection.request("GET", "/")
         await asyncio.wait_for(asked.wait(), 5)
+
+
+async def test_over_https_one_certificate_is_trusted_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    own, other = Authority(tmp_path), Authority(tmp_path / "other")
+    for authority in (own, other):
+        authority.issue("events.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own.certificate, own.key)
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    async with http_service(lambda *_: reply, context) as (url, seen):
+        async with HTTPConnection(url, certificate=str(own.certificate)) as connection:
+            for _ in range(2):
+                assert (await connection.request("GET", "/", b"")).status == 200
+        async with HTTPConnection(url, certificate=str(other.certificate)) as connection:
+            with pytest.raises(OSError, match="the connection was lost"):
+                await connection.request("GET", "/", b"")
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1", "127.0.0.1:8000", "http://"])

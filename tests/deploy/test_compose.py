@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 import yaml
 
+from cli.listening import open_doors
 from cli.main import track
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
@@ -138,6 +139,18 @@ def test_only_tls_is_published_to_the_world(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for port in service.get("ports", []):
             assert port.endswith(":443") if name == "proxy" else port.startswith("127.0.0.1:")
+
+
+def test_plain_http_is_taken_from_the_network_of_the_proxy_alone(
+    compose: dict[str, Any], services: dict[str, Any]
+) -> None:
+    (front,) = compose["networks"]["front"]["ipam"]["config"]
+    assert services["ingest"]["environment"]["TRACK_PROXIES"] == front["subnet"]
+    on_front = {name for name, each in services.items() if "front" in each.get("networks", ())}
+    assert on_front == {"ingest", "query", "proxy"}
+    named = re.sub(r"\$\{\w+:-(.*)\}", r"\1", front["subnet"])
+    settings = Settings.from_environment({"TRACK_HOST": "0.0.0.0", "TRACK_PROXIES": named})
+    assert open_doors(settings).object_to is not None
 
 
 def test_no_password_stands_in_an_environment(services: dict[str, Any]) -> None:

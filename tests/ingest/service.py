@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from contracts.topics import Topics
 from deploy.local.machine import free_port
 from runtime.settings import Settings
+from runtime.tls import trusting
 from tests.environments import environment_of
 
 TRACK = str(Path(sys.executable).with_name("track"))
@@ -39,7 +41,8 @@ class Service:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.port}"
+        scheme = "https" if self.settings.tls_certificate else "http"
+        return f"{scheme}://127.0.0.1:{self.settings.port}"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -48,9 +51,13 @@ class Service:
     def status(self, path: str) -> int:
         """Return the status of a GET, 0 where nobody listens."""
         try:
-            return httpx.get(self.url + path, timeout=5).status_code
+            return httpx.get(self.url + path, timeout=5, verify=self._trusted()).status_code
         except httpx.TransportError:
             return 0
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        file = self.settings.tls_certificate
+        return trusting(Path(file)) if file else True
 
     def wait_until(self, path: str, status: int, seconds: float = READY_SECONDS) -> None:
         end = time.monotonic() + seconds
@@ -86,6 +93,13 @@ def start(
     finally:
         process.kill()
         process.wait()
+
+
+def memory_of(service: Service, which: str = "VmRSS") -> int:
+    """Return the resident bytes of a process, now or (VmHWM) at most until now."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith(f"{which}:")]
+    return int(line.split()[1]) * 1024
 
 
 @dataclass(frozen=True, slots=True)

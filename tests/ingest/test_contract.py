@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 import httpx
 import msgspec
 import pytest
 from aiokafka.partitioner import murmur2
+from backports import zstd
 
 from contracts.events import Event, Rejected, parse_event
 from tests.bodies import MENDED, REFUSED, TAKEN, event, metadata_of, nested, raw
@@ -151,7 +154,8 @@ def test_content_types_that_are_taken(service: Service, content_type: str | None
         ({"content-type": "application/json; charset=utf-16"}, "unsupported_media_type"),
         ({"content-type": "text/plain; charset=latin1"}, "unsupported_media_type"),
         ({"content-type": "\xff\xfe"}, "unsupported_media_type"),
-        ({"content-encoding": "gzip"}, "unsupported_encoding"),
+        ({"content-encoding": "br"}, "unsupported_encoding"),
+        ({"content-encoding": "gzip, gzip"}, "unsupported_encoding"),
         ({"content-encoding": "identity, br"}, "unsupported_encoding"),
     ],
 )
@@ -160,6 +164,41 @@ def test_types_and_encodings_that_are_not_taken(
 ) -> None:
     given = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     check_refused(httpx.post(f"{service.url}/track", content=event(), headers=given), 415, code)
+
+
+def test_an_encoding_that_is_not_taken_is_answered_with_those_that_are(
+    client: httpx.Client,
+) -> None:
+    answer = client.post("/track", content=event(), headers={"content-encoding": "br"})
+    assert answer.headers["accept-encoding"] == "gzip, deflate, zstd"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstd.compress)],
+)
+def test_a_compressed_body_is_logged_as_what_it_unfolds_to(
+    service: Service, client: httpx.Client, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    event_id = f"packed-{encoding}"
+    body = event(event_id=event_id)
+    headers = {"content-encoding": encoding}
+    assert check_taken(client.post("/track", content=pack(body), headers=headers)) == event_id
+    assert find(service, event_id).value == body
+
+    def in_pieces() -> Iterator[bytes]:
+        yield from (bytes([each]) for each in pack(event(event_id=f"{event_id}-in-pieces")))
+
+    check_taken(client.post("/track", content=in_pieces(), headers=headers))
+    find(service, f"{event_id}-in-pieces")
+    for wrong, status, code in (
+        (pack(body)[:-1], 400, "invalid_encoding"),
+        (pack(body) + b"{}", 400, "invalid_encoding"),
+        (b"", 400, "invalid_encoding"),
+        (pack(b" " * 70_000), 413, "too_large"),
+        (pack(b"[]"), 400, "invalid_json"),
+    ):
+        check_refused(client.post("/track", content=wrong, headers=headers), status, code)
 
 
 def test_identity_is_no_encoding(service: Service) -> None:

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,15 @@ import pytest
 from cli.migrate import run_migrations
 from deploy.local.kafka import Kafka, start_kafka
 from runtime.settings import Settings
-from tests.ingest.service import Service, read_events, start
+from tests.ingest.service import Service, memory_of, read_events, start
 
 if TYPE_CHECKING:
     from tests.conftest import Servers
 
 RECOVERY_S = 40.0
+IN_FLIGHT_BYTES = 16 * 1024 * 1024
+LARGE_BODIES = 900
+SLACK_BYTES = 16 * 1024 * 1024
 
 
 class Broker:
@@ -65,6 +69,7 @@ def ingest(
         clickhouse=servers.clickhouse,
         namespace=f"away_{secrets.token_hex(5)}",
         partitions=2,
+        in_flight_bytes=IN_FLIGHT_BYTES,
     )
     asyncio.run(run_migrations(settings))
     with start(settings, folder) as service:
@@ -109,6 +114,40 @@ def test_a_frozen_broker(broker: Broker, ingest: Service) -> None:
     assert logged.count("after-freeze") == 1
     assert logged.count("frozen") <= 1  # its outcome was unknown
     assert "refused" not in logged
+
+
+def test_large_bodies_that_wait_for_a_frozen_broker_stay_within_the_bound(
+    broker: Broker, ingest: Service
+) -> None:
+    """The README's bound: what it takes at rest, three times the setting, 20 kB a connection."""
+    before = memory_of(ingest)
+    broker.send(signal.SIGSTOP)
+    try:
+        statuses = asyncio.run(_post_large(ingest, LARGE_BODIES))
+        risen = memory_of(ingest, "VmHWM") - before
+    finally:
+        broker.send(signal.SIGCONT)
+    assert statuses == {503: LARGE_BODIES}
+    assert LARGE_BODIES * 60_000 > 3 * IN_FLIGHT_BYTES
+    assert risen < 3 * IN_FLIGHT_BYTES + LARGE_BODIES * 20_000 + SLACK_BYTES
+    assert risen > IN_FLIGHT_BYTES / 2  # else nothing was tried
+    post_until_logged(ingest, "after-large")
+    assert ingest.log.read_text().count("Traceback") == 0
+
+
+async def _post_large(service: Service, count: int) -> Counter[int]:
+    """Send large bodies over as many connections, all at once; count the answers."""
+
+    async def send(number: int) -> int:
+        reader, writer = await asyncio.open_connection(*service.address)
+        body = b'{"event":"play","user_id":"large-%d","x":"%b"}' % (number, b"a" * 60_000)
+        writer.write(b"POST /track HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        answer = await asyncio.wait_for(reader.readline(), 20)
+        writer.close()
+        return int(answer.split()[1])
+
+    return Counter(await asyncio.gather(*map(send, range(count))))
 
 
 def test_a_killed_broker(broker: Broker, ingest: Service) -> None:

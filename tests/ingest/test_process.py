@@ -167,6 +167,12 @@ def test_both_services_on_one_port(migrated: Settings, tmp_path: Path) -> None:
         wrong = httpx.get(f"{service.url}/sessions")
         assert wrong.json()["message"] == "start_date and end_date are required"
         assert httpx.get(f"{service.url}/nowhere").json()["code"] == "not_found"
+        with httpx.Client(base_url=service.url) as client:
+            for body in (b"x", b"x" * 1_000_000):  # nobody asked for it
+                answer = client.request("GET", "/metrics", params=asked, content=body)
+                assert answer.status_code == 200
+            for absurd, status in (("&" * 8000, 400), ("a=b&" * 2000, 400), ("x" * 9000, 414)):
+                assert client.get(f"/metrics?{absurd}").status_code == status
         assert service.end() == 0
 
 

@@ -69,6 +69,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("TRACK_KAFKA_USER", "ada", "set it to SASL_SSL"),
         ("TRACK_KAFKA_PASSWORD", "secret", "set it to SASL_SSL"),
         ("TRACK_KAFKA_CA", "nonsense", "holds no certificate"),
+        ("TRACK_TLS_CERTIFICATE", "site.pem", "set both of them or neither"),
+        ("TRACK_TLS_KEY", "site.key", "set both of them or neither"),
+        ("TRACK_PROXIES", "10.0.0.1,proxy", "'proxy' is no address and no network"),
+        ("TRACK_PLAIN_HTTP", "true", "must be yes or no"),
+        ("TRACK_IN_FLIGHT_BYTES", "65535", "at least 65536"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str, says: str) -> None:
