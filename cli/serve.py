@@ -95,11 +95,12 @@ def _run(
     create_app: Callable[[Ending, list[Source]], ASGIApp],
 ) -> None:
     set_up_logs(service)
-    _log.info("Keys: %s.", require_guarded(settings, open_ring(settings)))
+    keys = require_guarded(settings, open_ring(settings))
     _allow_open_files()
     _collect_rarely()
     doors = open_doors(settings)
     listening = doors.bind()
+    _log.info("Keys: %s.", keys)
     ending = Ending()
     sources: list[Source] = []
     server = HTTPServer(

@@ -97,10 +97,10 @@ def run_up(settings: Settings, *, ends_with_parent: bool = False, track: Path = 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     home = settings.home.absolute()
     try:
-        ring = open_ring(settings)
-        require_guarded(settings, ring)
         _check(platform_problems(clickhouse=not settings.clickhouse))
         _check(folder_problems([(home, "data and logs")]))
+        ring = open_ring(settings)
+        require_guarded(settings, ring)
         with sole_owner(home, requests, say):
             clear_folder(home, say)
             _check(_port_problems(settings))

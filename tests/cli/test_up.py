@@ -107,7 +107,8 @@ def test_it_says_who_may_come_in(tmp_path: Path) -> None:
         assert "Keys        none asked for: open to this machine alone" in words
         assert "TRACK_KEY" not in words
     add_key(tmp_path / "keys", "a", [Scope.WRITE], datetime.now(UTC))
-    with running_stack(tmp_path, PLACEHOLDERS, **NAMED, TRACK_HOST="0.0.0.0") as stack:
+    everywhere = {"TRACK_HOST": "0.0.0.0", "TRACK_PLAIN_HTTP": "yes"}
+    with running_stack(tmp_path, PLACEHOLDERS, **NAMED, **everywhere) as stack:
         words = stack.output.read_text().rpartition("Everything answers")[2]
         assert f"Keys        1 key in {tmp_path}/keys" in words
         assert words.count(' -H "Authorization: Bearer $TRACK_KEY"') == 3

@@ -51,7 +51,7 @@ def guarded(migrated: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
     keys, secrets = folder / "keys", {}
     for name, scope in (("website", Scope.WRITE), ("analyst", Scope.READ)):
         secrets[name] = add_key(keys, name, [scope], datetime.now(UTC))
-    settings = dataclasses.replace(migrated, keys=str(keys), host="0.0.0.0")
+    settings = dataclasses.replace(migrated, keys=str(keys), host="0.0.0.0", plain_http="yes")
     with (
         start(settings, folder) as service,
         httpx.Client(base_url=service.url, timeout=10) as client,
