@@ -237,10 +237,10 @@ class KilledError(BaseException):
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    def end(passing: int) -> None:
+    def end() -> int:
         raise KilledError(name)
 
-    monkeypatch.setattr(runtime.failpoints, "_armed_at", (name, 1))
+    monkeypatch.setattr(runtime.failpoints, "_armed_at", (name, 1, ""))
     monkeypatch.setattr(runtime.failpoints, "_pass", end)
 
 
