@@ -7,7 +7,7 @@ DEV_STAMP := .venv/set-up-dev
 SOURCES := contracts runtime ingest processors query cli deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-containers check format bench clean
+.PHONY: help run demo test test-containers fuzz check format bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,14 @@ test: $(DEV_STAMP) ## Run every test against real servers (ARGS="tests/cli -k up
 test-containers: $(DEV_STAMP) ## Run the tests against containers, and the Compose file for real
 	@.venv/bin/python -m deploy.local.downloads
 	@exec .venv/bin/python -m tests.containers
+
+# Of the seconds, not of bash.
+SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),500)
+
+fuzz: $(DEV_STAMP) ## Mutated input to every reader and service (SEED=7 SECONDS=500)
+	@.venv/bin/python -m deploy.local.downloads
+	@FUZZ_SEED=$(SEED) FUZZ_SECONDS=$(SECONDS) exec .venv/bin/python -m pytest -n 2 \
+		--dist worksteal -rs tests/fuzz tests/http tests/stack/test_read_back.py
 
 check: $(DEV_STAMP) ## Check format, lint, types and import rules
 	@.venv/bin/ruff format --check $(SOURCES)

@@ -23,15 +23,18 @@ from contracts.metrics import Service
 from ingest.app import Ingest, log_partitions
 from ingest.app import create_app as create_ingest
 from ingest.cors import OpenToAllOrigins
+from ingest.openapi import ingest_part
 from ingest.routes import create_starlette, health_routes
 from query.app import create_app as create_query
 from query.app import create_routes, open_store
+from query.openapi import query_part
 from runtime.exposition import expose
 from runtime.exposure import require_guarded
 from runtime.guards import open_guards, open_ring
 from runtime.http_measures import Requests
 from runtime.logs import set_up_logs
 from runtime.measures import Source
+from runtime.openapi import document, document_route
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
@@ -77,7 +80,10 @@ def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> A
             app.router.routes += [*create_routes(store, guards.read), *health_routes(is_ready)]
             yield
 
-    app = create_starlette(ingest.routes(), running)
+    described = document(
+        "Track", "Log events; ask for counts and sessions.", ingest_part(), query_part()
+    )
+    app = create_starlette([*ingest.routes(), document_route(described)], running)
     sources.append(ingest.samples)
     return ingest.in_front_of(_measured(OpenToAllOrigins(app), sources))
 

@@ -14,11 +14,13 @@ import msgspec
 from msgspec import Meta, Raw
 
 from contracts.metadata import (
+    MAX_JSON_DEPTH,
     MAX_METADATA_DEPTH,
     JSONError,
     Number,
     depth_of,
     encode_json,
+    may_be_deep,
     parse_json,
 )
 from contracts.timestamps import MAX_TIMESTAMP_LENGTH, parse_timestamp
@@ -99,6 +101,8 @@ def parse_event(body: bytes) -> Event | Rejected:
         or (event_id is not None and event_id[0] == DERIVED_ID_MARK)
         or (timestamp is not None and parse_timestamp(timestamp) is None)
         or (len(metadata) > MAX_METADATA_DEPTH and _may_be_deep(metadata))
+        # What is deeper and lies beside the metadata begins and ends as often.
+        or (len(body) - len(metadata) > 2 * MAX_JSON_DEPTH and may_be_deep(body))
     ):
         return _parse_carefully(body)
     return event

@@ -38,7 +38,10 @@ def decode_log(data: bytes) -> Log:
     Raises:
         ValueError: it is not the JSON of a log.
     """
-    log = msgspec.json.decode(data, type=Log)
+    try:
+        log = msgspec.json.decode(data, type=Log)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not _ID.fullmatch(log.id) or log.partitions < 1:
         raise ValueError(f"{data!r} is not the JSON of a log")
     return log

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 
 MAX_METADATA_BYTES = 4096
 MAX_METADATA_DEPTH = 64
+# Of a whole text. How deep Python can follow depends on who calls, and what ingest has taken the
+# sessionizer must take; so the limit lies far below.
+MAX_JSON_DEPTH = 128
 
 
 class JSONError(ValueError):
@@ -32,6 +35,8 @@ _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 # An exponent, more digits than every 64-bit integer has, or an escape by code point (a lone
 # surrogate would need one). Also inside of a text: whoever looks closer will see.
 _SUSPICIOUS = re.compile(rb"[0-9\\](?:[eEu]|[0-9]{18})").search
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NEITHER_BEGIN_NOR_END = bytes(byte for byte in range(256) if byte not in b"{[]}")
 _DIGITS_AS_ZEROS = bytes(0x30 if byte in b"0123456789" else 0x20 for byte in range(256))
 _HARMLESS_DIGITS = 3  # the least number beyond a double, 2e308, has four
 
@@ -42,8 +47,10 @@ def parse_json(text: bytes) -> Value:
     Of a key that stands twice in an object the last value counts.
 
     Raises:
-        JSONError: it is not UTF-8 or not JSON, or nested deeper than Python can follow.
+        JSONError: it is not UTF-8 or not JSON, or nested deeper than 128 levels.
     """
+    if may_be_deep(text) and _is_deep(text):
+        raise JSONError(f"is nested too deeply; metadata may have {MAX_METADATA_DEPTH} levels")
     try:
         value = json.loads(
             text.decode(), parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
@@ -53,12 +60,23 @@ def parse_json(text: bytes) -> Value:
         raise
     except UnicodeDecodeError as error:
         raise JSONError("is not UTF-8") from error
-    except RecursionError as error:
-        raise JSONError(
-            f"is nested too deeply; metadata may have {MAX_METADATA_DEPTH} levels"
-        ) from error
     except ValueError as error:
         raise JSONError("is not valid JSON") from error
+
+
+def may_be_deep(text: bytes) -> bool:
+    """Tell, at a glance, whether a text could be nested deeper than 128 levels."""
+    return len(text) > MAX_JSON_DEPTH and text.count(b"{") + text.count(b"[") > MAX_JSON_DEPTH
+
+
+def _is_deep(text: bytes) -> bool:
+    """Tell whether a text, if it is JSON, is nested deeper than 128 levels."""
+    depth = 0
+    for byte in _TEXT.sub(b"", text).translate(None, _NEITHER_BEGIN_NOR_END):
+        depth += 1 if byte in b"{[" else -1
+        if depth > MAX_JSON_DEPTH:
+            return True
+    return False
 
 
 def encode_json(value: Value) -> bytes:

@@ -54,6 +54,7 @@ _EXTRA: Mapping[str, tuple[Header, ...]] = {
     Problem.UNSUPPORTED_ENCODING: ((b"accept-encoding", b"gzip, deflate, zstd"),),
     # What is still to come would be taken for the next request.
     Problem.BODY_TOO_SLOW: ((b"connection", b"close"),),
+    Problem.INTERNAL_ERROR: ((b"connection", b"close"),),
 }
 
 _LOGGED = b'{"status":"success","message":"Event logged."}'

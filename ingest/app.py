@@ -17,16 +17,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contracts.topics import Topics
 from ingest.cors import OpenToAllOrigins
 from ingest.measures import samples_of
+from ingest.openapi import PATH, ingest_part
 from ingest.publisher import OnFailure, Publisher
 from ingest.routes import create_starlette, health_routes
 from ingest.track import Track
 from runtime.guards import Guard, open_guards
 from runtime.http_measures import Requests
 from runtime.measures import Sample, Source
+from runtime.openapi import document, document_route
 from runtime.settings import Settings
 from runtime.startup import require_log
-
-PATH = "/track"
 
 
 def create_app(
@@ -53,7 +53,8 @@ def create_app(
     async def is_ready() -> bool:
         return ingest.is_ready and not is_draining()
 
-    routes = [*ingest.routes(), *health_routes(is_ready)]
+    described = document("Track: ingest", "Log events.", ingest_part())
+    routes = [*ingest.routes(), *health_routes(is_ready), document_route(described)]
     app = OpenToAllOrigins(create_starlette(routes, running))
     sources += [ingest.samples, requests.samples]
     return ingest.in_front_of(requests.around(app))

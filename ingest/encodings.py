@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Protocol
 
@@ -88,6 +88,11 @@ class Unfolding:
                 return Flaw.TOO_LARGE
             piece = current.unused_data if current.eof else b""
         return None
+
+
+def flaws() -> Iterator[Answer]:
+    """Give each answer to a compressed body that cannot be unfolded."""
+    return (_answer(flaw, "gzip") for flaw in Flaw)
 
 
 def is_known(encoding: bytes) -> bool:

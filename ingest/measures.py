@@ -22,9 +22,13 @@ from contracts.metrics import (
 from ingest.answers import STATUS
 from ingest.publisher import Traffic
 from ingest.track import Track
+from runtime.guards import refusals_of
+from runtime.keys import Scope
 from runtime.measures import Sample
 
 ROUTE = "/track"
+# Of each code that POST /track may answer with.
+_STATUS = {**STATUS, **{each.code: each.status for each in refusals_of(Scope.WRITE)}}
 
 
 class Publisher(Protocol):
@@ -39,8 +43,8 @@ def samples_of(track: Track, publisher: Publisher) -> Iterator[Sample]:
     """Give the samples of a moment."""
     yield ACKNOWLEDGEMENT, (), track.acknowledged
     yield HTTP_REQUESTS, (ROUTE, "POST", "200"), track.acknowledged.count
-    by_status = dict.fromkeys(STATUS.values(), 0)
-    for reason, status in STATUS.items():
+    by_status = dict.fromkeys(_STATUS.values(), 0)
+    for reason, status in _STATUS.items():
         refused = track.refusals[reason]
         by_status[status] += refused
         yield HTTP_REFUSALS, (reason,), refused

@@ -5,14 +5,14 @@ In: the headers by name. Out: the answer to a request that is refused, or None. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from contracts.events import MAX_EVENT_BYTES, Reason
 from ingest.answers import Answer, Problem, closing, error
 from ingest.encodings import is_known
 
 # What `fetch`, `navigator.sendBeacon` and `curl -d` say; the body is JSON all the same.
-_TYPES = frozenset(
+TYPES = frozenset(
     {"", "application/json", "text/plain", "application/x-www-form-urlencoded"},
 )
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
@@ -34,13 +34,16 @@ _UNSUPPORTED_TYPE = error(
 _UNSUPPORTED_CHARSET = error(
     Problem.UNSUPPORTED_MEDIA_TYPE, "The charset of Content-Type must be utf-8"
 )
-_UNSUPPORTED_ENCODING = error(
+UNSUPPORTED_ENCODING = error(
     Problem.UNSUPPORTED_ENCODING,
-    "Content-Encoding must be one of gzip, deflate and zstd, or the body be sent as it is",
+    "Content-Encoding must be one of gzip, deflate and zstd, once, or the body be sent as it is",
 )
 _TOO_LARGE = error(
     Reason.TOO_LARGE, f"Content-Length is over {MAX_EVENT_BYTES}, the most that an event may have"
 )
+
+# Every answer that is given to the headers alone.
+REFUSALS = (_UNSUPPORTED_TYPE, _UNSUPPORTED_CHARSET, UNSUPPORTED_ENCODING, _TOO_LARGE)
 
 
 def refusal_of(headers: Mapping[bytes, bytes]) -> Answer | None:
@@ -50,12 +53,17 @@ def refusal_of(headers: Mapping[bytes, bytes]) -> Answer | None:
         return refusal
     encoding = headers.get(b"content-encoding")
     if encoding is not None and not is_known(encoding):
-        return _UNSUPPORTED_ENCODING
+        return UNSUPPORTED_ENCODING
     length = headers.get(b"content-length")
     # uvicorn lets only digits through; few bodies have more than four of them.
     if length is not None and len(length) > 4 and int(length) > MAX_EVENT_BYTES:
         return _TOO_LARGE
     return None
+
+
+def has_several_encodings(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a body was encoded more than once, as two lines of Content-Encoding say."""
+    return sum(name == b"content-encoding" for name, _ in headers) > 1
 
 
 def without_body(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
@@ -69,7 +77,7 @@ def without_body(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
 
 def _refusal_of_type(content_type: bytes) -> Answer | None:
     media, *parameters = content_type.decode("latin-1").lower().split(";")
-    if media.strip() not in _TYPES:
+    if media.strip() not in TYPES:
         return _UNSUPPORTED_TYPE
     for parameter in parameters:
         name, _, value = parameter.partition("=")

@@ -7,6 +7,7 @@ is wrong. Never: a change of what was sent, beyond its id and what cannot be pas
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from asyncio import CancelledError, Future, current_task
 from collections import Counter
@@ -29,17 +30,23 @@ from contracts.metrics import ACKNOWLEDGEMENT
 from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged, refused
 from ingest.encodings import Unfolding, unfolding_of
 from ingest.ids import EventIds, header_of, parse_idempotency_key
-from ingest.requests import refusal_of, without_body
+from ingest.requests import (
+    UNSUPPORTED_ENCODING,
+    has_several_encodings,
+    refusal_of,
+    without_body,
+)
 from runtime.guards import Caller, Guard, Refusal
 from runtime.measures import Histogram
 
 BODY_WITHIN_S = 10
 
-_TOO_SLOW = error(Problem.BODY_TOO_SLOW, f"The body did not arrive within {BODY_WITHIN_S} seconds")
-_OVER_LIMIT = error(Reason.TOO_LARGE, f"The body has more than {MAX_EVENT_BYTES} bytes")
+TOO_SLOW = error(Problem.BODY_TOO_SLOW, f"The body did not arrive within {BODY_WITHIN_S} seconds")
+OVER_LIMIT = error(Reason.TOO_LARGE, f"The body has more than {MAX_EVENT_BYTES} bytes")
+OVERLOADED = error(Problem.OVERLOADED, "Too much is under way here; send it again in a moment")
+FAILED = error(Problem.INTERNAL_ERROR, "Something went wrong here")
 
-_OVERLOADED = error(Problem.OVERLOADED, "Too much is under way here; send it again in a moment")
-
+_log = logging.getLogger(__name__)
 _encode_text = msgspec.json.Encoder().encode
 
 
@@ -74,15 +81,19 @@ class Track:
         """Answer one request."""
         begun = monotonic()
         headers = dict(scope["headers"])
-        caller = self._check(scope, headers)
-        if isinstance(caller, Refusal):
-            answer: Answer | None = without_body(refused(caller), headers)
-        elif (refusal := refusal_of(headers)) is not None:
-            answer = without_body(refusal, headers)
-        elif b"content-encoding" in headers:
-            answer = await self._take_folded(receive, headers, caller)
-        else:
-            answer = await self._take(receive, headers, caller)
+        try:
+            caller = self._check(scope, headers)
+            if isinstance(caller, Refusal):
+                answer: Answer | None = without_body(refused(caller), headers)
+            elif (refusal := refusal_of(headers)) is not None:
+                answer = without_body(refusal, headers)
+            elif b"content-encoding" in headers:
+                answer = await self._take_folded(scope, receive, headers, caller)
+            else:
+                answer = await self._take(receive, headers, caller)
+        except Exception:  # noqa: BLE001  # a bug; here it still can be answered as all errors are
+            _log.exception("POST /track failed")
+            answer = FAILED
         if answer is None:
             return
         start, end = answer
@@ -104,11 +115,13 @@ class Track:
                 task.cancel()
 
     async def _take_folded(
-        self, receive: Receive, headers: dict[bytes, bytes], caller: Caller
+        self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], caller: Caller
     ) -> Answer | None:
         """Take an event whose body may unfold to the most that an event may have."""
+        if len(headers) != len(scope["headers"]) and has_several_encodings(scope["headers"]):
+            return without_body(UNSUPPORTED_ENCODING, headers)
         if self._free_bytes < MAX_EVENT_BYTES:
-            return without_body(_OVERLOADED, headers)
+            return without_body(OVERLOADED, headers)
         self._free_bytes -= MAX_EVENT_BYTES
         try:
             return await self._take(receive, headers, caller)
@@ -152,10 +165,10 @@ class Track:
             if task in self._receiving:
                 raise  # somebody else cancelled it: the server ends
             task.uncancel()
-            return _TOO_SLOW
+            return TOO_SLOW
         finally:
             self._receiving.pop(task, None)
-        return body if len(body) <= MAX_EVENT_BYTES else _OVER_LIMIT
+        return body if len(body) <= MAX_EVENT_BYTES else OVER_LIMIT
 
     def _publish(
         self, body: bytes, headers: dict[bytes, bytes], caller: Caller
@@ -196,7 +209,7 @@ async def _read_on(body: bytes, receive: Receive) -> bytes | Answer | None:
         more = message["more_body"]
         pieces.append(message["body"])
         size += len(message["body"])
-    return b"".join(pieces) if size <= MAX_EVENT_BYTES else _OVER_LIMIT
+    return b"".join(pieces) if size <= MAX_EVENT_BYTES else OVER_LIMIT
 
 
 async def _read_unfolding(
@@ -207,7 +220,7 @@ async def _read_unfolding(
     while message["type"] != "http.disconnect":
         piece: bytes = message["body"]
         size += len(piece)
-        answer = unfolding.feed(piece) if size <= MAX_EVENT_BYTES else _OVER_LIMIT
+        answer = unfolding.feed(piece) if size <= MAX_EVENT_BYTES else OVER_LIMIT
         if answer is not None:
             return answer
         if not message["more_body"]:

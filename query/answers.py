@@ -7,19 +7,26 @@ sum of milliseconds is rounded.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from query.store import EventCount, SessionSum
 
 _encode = msgspec.json.Encoder().encode
 
 
-class _SessionPeriod(msgspec.Struct, gc=False):
+Whole = Annotated[int, Meta(ge=0)]
+
+
+class SessionPeriod(msgspec.Struct, gc=False):
+    """A period in the answer of /sessions, durations in seconds."""
+
     date: str
-    totalDuration: int  # noqa: N815  # the API's name
-    sessionCount: int  # noqa: N815
-    averageDuration: int  # noqa: N815
+    totalDuration: Whole  # noqa: N815  # the API's name
+    sessionCount: Whole  # noqa: N815
+    averageDuration: Whole  # noqa: N815
 
 
 def encode_metrics(counts: Iterable[EventCount]) -> bytes:
@@ -37,7 +44,7 @@ def encode_metrics(counts: Iterable[EventCount]) -> bytes:
 def encode_sessions(sums: Iterable[SessionSum]) -> bytes:
     """Return the answer of /sessions, durations in whole seconds."""
     periods = [
-        _SessionPeriod(
+        SessionPeriod(
             date=each.period.isoformat(),
             totalDuration=round_half_up(each.duration_ms, 1000),
             sessionCount=each.sessions,

@@ -18,8 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from query.endpoints import create_health_routes, create_routes, error_response
+from query.openapi import query_part
 from query.store import Store, open_store
 from runtime.guards import open_guards
+from runtime.openapi import document, document_route
 from runtime.settings import Settings
 
 __all__ = ["create_app", "create_health_routes", "create_routes", "open_store"]
@@ -46,7 +48,11 @@ def create_app(settings: Settings) -> Starlette:
             await store.close()
 
     return Starlette(
-        routes=[*create_routes(store, guards.read), *create_health_routes(store)],
+        routes=[
+            *create_routes(store, guards.read),
+            *create_health_routes(store),
+            document_route(document("Track: query", "Ask for counts and sessions.", query_part())),
+        ],
         lifespan=running,
         middleware=[
             Middleware(

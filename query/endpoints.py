@@ -20,6 +20,8 @@ from query.store import Store, StoreUnavailableError, UnknownTimezoneError
 from runtime.guards import Guard, Refusal
 
 RETRY_AFTER_S = 1
+METRICS_FAILED = "Failed to fetch metrics"
+SESSIONS_FAILED = "Failed to fetch session metrics"
 DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
 
 _JSON = "application/json"
@@ -34,12 +36,10 @@ def create_routes(store: Store, guard: Guard) -> list[BaseRoute]:
     """
 
     async def metrics(request: Request) -> Response:
-        return await _answer(request, store.count_events, encode_metrics, "Failed to fetch metrics")
+        return await _answer(request, store.count_events, encode_metrics, METRICS_FAILED)
 
     async def sessions(request: Request) -> Response:
-        return await _answer(
-            request, store.sum_sessions, encode_sessions, "Failed to fetch session metrics"
-        )
+        return await _answer(request, store.sum_sessions, encode_sessions, SESSIONS_FAILED)
 
     async def dashboard(_: Request) -> Response:
         return FileResponse(DASHBOARD, headers=_DASHBOARD_HEADERS)

@@ -15,8 +15,8 @@ from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 MAX_USER_ID_LENGTH = 256
-
-_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+DATE_PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_DATE = re.compile(DATE_PATTERN)
 # What buckets can hold: seconds since 1970 in 32 bits.
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2106, 2, 6)
 _MAX_SECONDS = 2**32 - 1

@@ -1,7 +1,7 @@
 """A transport that writes once a turn of the event loop.
 
 In: what a protocol writes. Out: one call of the transport behind for all of a turn. Never: a piece
-out of order, or lost at a close.
+out of order, or lost at a close; an error where the client has gone before its answer went out.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 class GatheringTransport:
     """A transport that writes once a turn of the loop; all else is the transport's behind it."""
 
-    __slots__ = ("_loop", "_pieces", "_transport")
+    __slots__ = ("_has_ended", "_loop", "_pieces", "_transport")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._pieces: list[bytes] = []
+        self._has_ended = False
 
     def write(self, data: bytes) -> None:
         """Write in this turn of the loop."""
@@ -27,9 +28,11 @@ class GatheringTransport:
         self._pieces.append(data)
 
     def write_eof(self) -> None:
-        """Write what is there, then say that nothing more comes."""
+        """Write what is there, then say that nothing more comes; what comes is dropped."""
         self._flush()
-        self._transport.write_eof()
+        if not (self._has_ended or self._transport.is_closing()):
+            self._has_ended = True
+            self._transport.write_eof()
 
     def close(self) -> None:
         """Write what is there, then close."""
@@ -48,4 +51,5 @@ class GatheringTransport:
         pieces = self._pieces
         if pieces:
             self._pieces = []
-            self._transport.write(b"".join(pieces))
+            if not (self._has_ended or self._transport.is_closing()):
+                self._transport.write(b"".join(pieces))

@@ -160,10 +160,7 @@ class Guard:
     def _decide(self, key: Key) -> Caller | Refusal:
         if self._scope in key.scopes:
             return Caller(key.name, [(SOURCE_HEADER, key.name.encode())])
-        error = f', error="insufficient_scope", scope="{self._scope}"'
-        challenge = f'Bearer realm="track"{error}'.encode()
-        message = f"The key lacks the scope {self._scope}"
-        return Refusal(403, "missing_scope", message, ((b"www-authenticate", challenge),))
+        return _lacking(self._scope)
 
     def _has_several(self, headers: list[Header]) -> bool:
         shown = [name for name, _ in headers if name in (AUTHORIZATION, self._header)]
@@ -192,15 +189,10 @@ class Guard:
         return Caller(caller.name, caller.record_headers, self._headers(states))
 
     def _limited(self, limit: Limit, left_s: float) -> Refusal:
-        wait_s = max(1, math.ceil(-left_s))
-        message = f"Over {limit.per_s} a second for this {limit.name}; try again in {wait_s} s"
-        headers = (b"retry-after", b"%d" % wait_s), *self._headers(limit.state(left_s))
-        return Refusal(429, "too_many_requests", message, headers)
+        return _over(limit, left_s, self._headers(limit.state(left_s)))
 
     def _headers(self, states: bytes) -> tuple[Header, ...]:
-        if not states:
-            return ()
-        return (b"ratelimit-policy", self._policies), (b"ratelimit", states)
+        return _limits_told(self._policies, states) if states else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +208,14 @@ class Guards:
         """Notice changes of the file of keys, as long as the block runs."""
         async with self.ring.watched():
             yield
+
+
+def refusals_of(scope: Scope) -> tuple[Refusal, ...]:
+    """Return what a guard of this scope may say: each code once, with a limit as an example."""
+    limit = Limit("key", 100, 2)
+    headers = _limits_told(limit.policy, limit.state(-1))
+    missing = _missing(scope, KEY_HEADERS[scope])
+    return missing, _UNKNOWN, _SEVERAL, _lacking(scope), _over(limit, -1, headers)
 
 
 def open_guards(settings: Settings) -> Guards:
@@ -279,6 +279,23 @@ def _limits_of(settings: Settings) -> tuple[Buckets | None, Buckets | None]:
 
 def _policies(*buckets: Buckets | None) -> bytes:
     return b", ".join(each.limit.policy for each in buckets if each is not None)
+
+
+def _lacking(scope: Scope) -> Refusal:
+    challenge = f'Bearer realm="track", error="insufficient_scope", scope="{scope}"'
+    message = f"The key lacks the scope {scope}"
+    return Refusal(403, "missing_scope", message, ((b"www-authenticate", challenge.encode()),))
+
+
+def _limits_told(policies: bytes, states: bytes) -> tuple[Header, ...]:
+    return (b"ratelimit-policy", policies), (b"ratelimit", states)
+
+
+def _over(limit: Limit, left_s: float, limits: tuple[Header, ...]) -> Refusal:
+    wait_s = max(1, math.ceil(-left_s))
+    message = f"Over {limit.per_s} a second for this {limit.name}; try again in {wait_s} s"
+    headers = (b"retry-after", b"%d" % wait_s), *limits
+    return Refusal(429, "too_many_requests", message, headers)
 
 
 def _missing(scope: Scope, header: bytes) -> Refusal:

@@ -49,8 +49,8 @@ _LEAST_FREE_BYTES = 64 * 1024
 _PAUSE_BYTES = 64 * 1024
 _OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
-_URL_TOO_LONG = url_too_long(MAX_URL_BYTES)
-_HEAD_TOO_LARGE = head_too_large(MAX_HEAD_BYTES, MAX_HEADERS)
+URL_TOO_LONG = url_too_long(MAX_URL_BYTES)
+HEAD_TOO_LARGE = head_too_large(MAX_HEAD_BYTES, MAX_HEADERS)
 _NO_WORDS = b""
 
 
@@ -126,13 +126,15 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is refused by its head."""
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _RefusedError(NOT_HTTP)  # what would follow is not HTTP
             self._offers_upgrade = True  # it begins when it has been read again, without the offer
             return
         if len(self.headers) > MAX_HEADERS or self._slow_scope is self.scope:
             self._check_size()
         if len(self.url) > MAX_URL_BYTES:
-            raise _RefusedError(_URL_TOO_LONG)
+            raise _RefusedError(URL_TOO_LONG)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _RefusedError(_NO_WORDS)
         if self._objection is not None:
@@ -281,7 +283,7 @@ class HTTPProtocol(HttpToolsProtocol):
             return
         self._slow_bytes += size
         if self._slow_bytes > MAX_HEAD_BYTES:
-            self._refuse(_HEAD_TOO_LARGE)
+            self._refuse(HEAD_TOO_LARGE)
 
     def _has_body(self) -> bool:
         return any(name in _OF_A_BODY for name, _ in self.headers)
@@ -289,7 +291,7 @@ class HTTPProtocol(HttpToolsProtocol):
     def _check_size(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            raise _RefusedError(_HEAD_TOO_LARGE)
+            raise _RefusedError(HEAD_TOO_LARGE)
 
     def _renew_deadline(self) -> None:
         cycle, second = self.cycle, self._patience.second

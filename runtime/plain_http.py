@@ -13,7 +13,7 @@ from runtime.proxies import Proxies, is_loopback
 
 _FORWARDED = b"x-forwarded-proto"
 # What a load balancer asks; it says nothing that anybody could not know.
-_OPEN = (b"/livez", b"/readyz")
+OPEN_PATHS = (b"/livez", b"/readyz")
 
 
 def objections_to(proxies: Proxies) -> Callable[[str], Objection | None]:
@@ -30,7 +30,7 @@ def objections_to(proxies: Proxies) -> Callable[[str], Objection | None]:
 
 def _refuse(url: bytes, _: Headers) -> bytes | None:
     """Refuse a peer from outside."""
-    return None if url in _OPEN else HTTPS_REQUIRED
+    return None if url in OPEN_PATHS else HTTPS_REQUIRED
 
 
 def _refuse_unless_forwarded(url: bytes, headers: Headers) -> bytes | None:

@@ -17,6 +17,8 @@ from contracts.events import MAX_EVENT_BYTES
 from runtime.kafka_servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
 from runtime.proxies import Proxies
 
+_MOST_DIGITS = 18  # any more would not be a 64-bit number to Kafka and ClickHouse
+
 
 class SettingsError(Exception):
     """A setting that cannot be used; the message names the variable and what it may be."""
@@ -175,8 +177,11 @@ def _parse(name: str, text: str, default: object) -> object:
         return Path(text)
     if not isinstance(default, int):
         return text
-    if not text.isascii() or not text.isdigit():
-        raise SettingsError(f"{name} is {text!r}; it must be a whole number, 0 or more.")
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS:
+        raise SettingsError(
+            f"{name} is {text[:40]!r}; it must be a whole number, 0 or more, of at most "
+            f"{_MOST_DIGITS} digits."
+        )
     return int(text)
 
 

@@ -34,6 +34,7 @@ from tests.running_stack import RunningStack, running_stack
 
 _PARTITIONS = 4
 _SHARED = "servers"
+INPUTS = "inputs"  # under this name a fuzzing test says how many it has tried
 _taken: list[str] = []
 
 
@@ -110,9 +111,17 @@ def stack() -> Iterator[RunningStack]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which servers the run has used."""
+    """Say which servers the run has used, and how much was tried."""
     for line in _taken:
         terminalreporter.write_line(line)
+    tried = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == INPUTS
+    ]
+    if tried:
+        terminalreporter.write_line(f"Fuzzing: {sum(tried):,} inputs to {len(tried)} readers")
 
 
 def _start_servers(ends: ExitStack) -> Servers:

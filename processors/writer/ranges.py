@@ -31,7 +31,10 @@ def decode_intent(metadata: str) -> Intent | None:
     Raises:
         ValueError: the metadata is something else.
     """
-    return msgspec.json.decode(metadata, type=Intent) if metadata else None
+    try:
+        return msgspec.json.decode(metadata, type=Intent) if metadata else None
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 class Mark(msgspec.Struct, frozen=True):

@@ -51,6 +51,9 @@ LINES: Mapping[str, str | int] = {
     # A text in metadata that looks like a date stays the text that was sent.
     "input_format_try_infer_dates": 0,
     "input_format_try_infer_datetimes": 0,
+    # In a list with numbers or texts a truth value stays one.
+    "input_format_json_read_bools_as_numbers": 0,
+    "input_format_json_read_bools_as_strings": 0,
     # Several partitions insert at once; parsing one block in several threads took 8 % more CPU.
     "input_format_parallel_parsing": 0,
     # A column that the table lacks must not get lost in silence.

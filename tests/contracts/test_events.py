@@ -185,6 +185,17 @@ def test_any_bytes_have_an_answer(body: bytes) -> None:
     assert isinstance(parse_event(body), Event | Rejected)
 
 
+@pytest.mark.parametrize(("depth", "kind"), [(127, Event), (128, Rejected), (930, Rejected)])
+def test_how_deep_a_body_may_be_does_not_depend_on_who_asks(depth: int, kind: type[Any]) -> None:
+    body = b'{"event":"p","user_id":"u","x":' + b"[" * depth + b"]" * depth + b"}"
+
+    def ask(below: int) -> Event | Rejected:
+        return ask(below - 1) if below else parse_event(body)
+
+    # Ingest and the sessionizer stand at different depths of the stack.
+    assert [type(ask(below)) for below in (0, 60, 200)] == [kind] * 3
+
+
 def test_an_id_at_the_end_is_not_counted_in_the_size() -> None:
     full = b'{"event":"p","user_id":"u","x":"' + b"x" * (MAX_EVENT_BYTES - 34) + b'"}'
     assert len(full) == MAX_EVENT_BYTES

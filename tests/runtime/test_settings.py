@@ -49,6 +49,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     [
         ("TRACK_PORT", "eighty", "must be a whole number"),
         ("TRACK_PORT", "-1", "must be a whole number"),
+        ("TRACK_PORT", "9" * 5000, "at most 18 digits"),
         ("TRACK_PORT", "0", "a port is 1 to 65535"),
         ("TRACK_PORT", "65536", "a port is 1 to 65535"),
         ("TRACK_PARTITIONS", "0", "must be at least 1"),

@@ -1,0 +1,126 @@
+"""The OpenAPI document: valid, made from the code, the same limits as the code's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.routing import BaseRoute, Route
+
+from contracts.events import Event, Reason, Rejected, parse_event
+from ingest.answers import STATUS, Problem
+from ingest.openapi import NEVER_OF_A_BODY, NOT_OF_THE_PATH, event_schema, ingest_part
+from query.app import create_app
+from query.openapi import query_part
+from query.parameters import Code, Question, parse_question
+from runtime.openapi import Part, document
+from runtime.settings import Settings
+from tests.http.documented import check, promised_codes
+
+PARTS: Mapping[str, tuple[Part, ...]] = {
+    "ingest": (ingest_part(),),
+    "query": (query_part(),),
+    "serve": (ingest_part(), query_part()),
+}
+WHOLE = json.loads(document("Track", "", *PARTS["serve"]))
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_it_is_valid(parts: tuple[Part, ...]) -> None:
+    OpenAPIV31SpecValidator(json.loads(document("Track", "", *parts))).validate()
+
+
+def test_every_route_is_in_it() -> None:
+    def paths(routes: list[BaseRoute]) -> set[str]:
+        return {each.path for each in routes if isinstance(each, Route)}
+
+    of_query = paths(create_app(Settings()).routes)
+    assert of_query | {"/track"} == set(WHOLE["paths"])
+    assert of_query == set(json.loads(document("", "", query_part()))["paths"])
+
+
+def test_every_example_is_as_its_schema_says() -> None:
+    checked = 0
+    for item in WHOLE["paths"].values():
+        for operation in item.values():
+            for response in operation["responses"].values():
+                for media in response["content"].values():
+                    examples = [each["value"] for each in media.get("examples", {}).values()]
+                    for example in [*examples, *([media["example"]] if "example" in media else [])]:
+                        check(WHOLE, media["schema"], example)
+                        checked += 1
+            for parameter in operation.get("parameters", ()):
+                check(WHOLE, parameter["schema"], parameter["example"])
+    assert checked > 20
+    event = WHOLE["components"]["schemas"]["Event"]
+    for example in event["examples"]:
+        check(WHOLE, event, example)
+        assert isinstance(parse_event(msgspec.json.encode(example)), Event)
+
+
+def test_every_reason_and_problem_has_its_place() -> None:
+    promised = {(code, status) for _, path, status, code in promised_codes(WHOLE) if "/t" in path}
+    closed: set[str] = {*Reason, *Problem} - NEVER_OF_A_BODY - NOT_OF_THE_PATH
+    assert {(code, STATUS[code]) for code in closed} <= promised
+    assert {code for code, _ in promised} - closed == {"invalid_request"}
+
+
+def test_every_refusal_of_a_question_has_its_place() -> None:
+    for path in ("/metrics", "/sessions"):
+        promised = {
+            code for _, at, status, code in promised_codes(WHOLE) if (at, status) == (path, 400)
+        }
+        assert promised == {*Code, "invalid_request"}
+
+
+def limits(schema: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the least and the greatest length of a text, where the schema has them."""
+    texts = [each for each in (schema, *schema.get("anyOf", ())) if each.get("type") == "string"]
+    if not texts or "maxLength" not in texts[0] or "format" in texts[0]:
+        return None
+    return texts[0]["minLength"], texts[0]["maxLength"]
+
+
+def test_the_lengths_of_an_event_are_those_that_are_taken() -> None:
+    measured = 0
+    for name, field in event_schema()["properties"].items():
+        if (found := limits(field)) is None:
+            continue
+        least, most = found
+        for length, taken in ((least - 1, False), (least, True), (most, True), (most + 1, False)):
+            body = {"event": "play", "user_id": "u", name: "😀" * length}
+            assert isinstance(parse_event(msgspec.json.encode(body)), Event) is taken, (
+                name,
+                length,
+            )
+        measured += 1
+    assert measured == 3
+
+
+def test_the_lengths_of_a_question_are_those_that_are_taken() -> None:
+    parameters = WHOLE["paths"]["/metrics"]["get"]["parameters"]
+    asked = {each["name"]: each["example"] for each in parameters}
+    assert isinstance(parse_question(asked), Question)
+    (user,) = (each["schema"] for each in parameters if each["name"] == "user_id")
+    found = limits(user)
+    assert found is not None
+    for length, taken in ((found[0] - 1, False), (found[1], True), (found[1] + 1, False)):
+        answer = parse_question({**asked, "user_id": "x" * length})
+        assert isinstance(answer, Question) is taken
+    (grouping,) = (each["schema"] for each in parameters if each["name"] == "group_by")
+    for each in grouping["enum"]:
+        assert isinstance(parse_question({**asked, "group_by": each}), Question)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("event", "date"), ("event_id", "~x"), ("timestamp", 1), ("metadata", [])]
+)
+def test_what_the_schema_refuses_the_code_refuses(field: str, value: object) -> None:
+    body = {"event": "play", "user_id": "u", field: value}
+    with pytest.raises(Exception, match=r"is not valid|does not match|should not be valid"):
+        check(WHOLE, WHOLE["components"]["schemas"]["Event"], body)
+    assert isinstance(parse_event(msgspec.json.encode(body)), Rejected)
