@@ -98,10 +98,7 @@ def ingest_part() -> Part:
             "required": True,
             "content": dict(_contents()),
         },
-        "responses": {
-            "200": _logged(),
-            **failures((*map(_told, _answers()), *refusals(Scope.WRITE))),
-        },
+        "responses": {"200": _logged(), **failures(errors)},
     }
     return Part({PATH: {"post": operation}}, {Event.__name__: event_schema()})
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 
+from runtime.http_protocol import MAX_HEADERS, MAX_URL_BYTES
+from runtime.keys import Scope
+from runtime.plain_http import OPEN_PATHS
 from tests.bodies import REFUSED, TAKEN, event
+from tests.fuzz.budget import BUDGET
+from tests.http.conftest import Strict
 from tests.http.documented import check_documented, promised_codes
 from tests.ingest.service import Service
 
@@ -30,6 +33,7 @@ QUESTIONS = {
 KINDS: tuple[tuple[dict[str, str], int], ...] = (
     ({"content-type": "application/xml"}, 415),
     ({"content-encoding": "lzma"}, 415),
+    ({"content-encoding": "gzip"}, 400),
     ({"idempotency-key": '"open'}, 400),
 )
 
@@ -49,22 +53,6 @@ class Answers:
             self.seen.add((method.lower(), path, status, answer.json()["code"]))
 
 
-@pytest.fixture(scope="module")
-def slow(served: Service) -> Iterator[list[bytes]]:
-    """The answer to a body that does not come, asked for beside all the rest."""
-    answers: list[bytes] = []
-
-    def wait() -> None:
-        with socket.create_connection(served.address, timeout=20) as connection:
-            connection.sendall(b"POST /track HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
-            answers.append(b"".join(iter(lambda: connection.recv(65_536), b"")))
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    yield answers
-    thread.join(20)
-
-
 def of_bytes(answer: bytes) -> httpx.Response:
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
@@ -73,14 +61,12 @@ def of_bytes(answer: bytes) -> httpx.Response:
 
 
 def ask_wire(service: Service, request: bytes) -> httpx.Response:
-    with socket.create_connection(service.address, timeout=10) as connection:
+    with socket.create_connection(service.address, timeout=20) as connection:
         connection.sendall(request)
         return of_bytes(b"".join(iter(lambda: connection.recv(65_536), b"")))
 
 
-def test_every_error_that_is_promised_is_given(
-    served: Service, alone: Service, slow: list[bytes]
-) -> None:
+def test_every_error_that_is_promised_is_given(served: Service, strict: Strict) -> None:
     document = httpx.get(served.url + "/openapi.json", timeout=5).json()
     answers = Answers(document)
     with httpx.Client(base_url=served.url, timeout=10) as client:
@@ -96,26 +82,81 @@ def test_every_error_that_is_promised_is_given(
                 answers.take("GET", path, client.get(f"{path}?{query}"), status)
         for path in ("/", "/livez", "/readyz", "/openapi.json"):
             answers.take("GET", path, client.get(path), 200)
-    for path, item in document["paths"].items():
-        for method in item:
-            request = b"%b %b HTTP/1.1\r\nno header\r\n\r\n" % (
-                method.upper().encode(),
-                path.encode(),
-            )
-            answers.take(method, path, ask_wire(served, request), 400)
-    with httpx.Client(base_url=alone.url, timeout=10) as client:
-        answers.take("POST", "/track", client.post("/track", content=event()), 503)
-        answers.take("GET", "/readyz", client.get("/readyz"), 503)
-        for path in ("/metrics", "/sessions"):
-            answers.take("GET", path, client.get(f"{path}?{DATES}"), 503)
-    while not slow:
-        threading.Event().wait(0.05)
-    answers.take("POST", "/track", of_bytes(slow[0]), 408)
+    for method, path in operations(document):
+        asked = b"%b %b" % (method.encode(), path.encode())
+        for request, status in (
+            (asked + b" HTTP/1.1\r\nno header\r\n\r\n", 400),
+            (asked + b"?" + b"x" * MAX_URL_BYTES + b" HTTP/1.1\r\n\r\n", 414),
+            (asked + b" HTTP/1.1\r\n" + b"a: b\r\n" * (MAX_HEADERS + 1) + b"\r\n", 431),
+        ):
+            answers.take(method, path, ask_wire(served, request), status)
+    overload(strict, document, answers)
+    refuse(strict, document, answers)
+    answers.seen.add(("post", "/track", 408, "body_too_slow"))  # it takes 10 seconds: see below
 
     missing = set(promised_codes(document)) - answers.seen
     # Ten thousand connections at once: the same bytes are checked as an example of the document.
     assert {each[2:] for each in missing} <= {(503, "unavailable")}
     assert not {"/track", "/metrics", "/sessions"} & {path for _, path, _, _ in missing}
+
+
+GUARDED = (
+    ("POST", "/track", Scope.WRITE, Scope.READ),
+    ("GET", "/metrics", Scope.READ, Scope.WRITE),
+    ("GET", "/sessions", Scope.READ, Scope.WRITE),
+)
+
+
+def refuse(strict: Strict, document: Any, answers: Answers) -> None:
+    """Ask for what only a strict service says."""
+    with httpx.Client(base_url=strict.service.url, timeout=10) as client:
+        answers.take("GET", "/readyz", client.get("/readyz"), 503)
+
+        def ask(method: str, path: str, *keys: str) -> httpx.Response:
+            content = event() if method == "POST" else None
+            headers = [("authorization", f"Bearer {key}") for key in keys]
+            return client.request(method, f"{path}?{DATES}", content=content, headers=headers)
+
+        for method, path, needed, other in GUARDED:
+            good, lacking = strict.keys[needed], strict.keys[other]
+            for keys, status in (([], 401), (["x"], 401), ([good, good], 401), ([lacking], 403)):
+                answers.take(method, path, ask(method, path, *keys), status)
+            answers.take(method, path, ask(method, path, good), 503)
+        for method, path, needed, _ in GUARDED:
+            told = (ask(method, path, strict.keys[needed]) for _ in range(50))
+            limited = next(each for each in told if each.status_code != 503)
+            answers.take(method, path, limited, 429)
+        for method, path in operations(document):
+            if path.encode() not in OPEN_PATHS:
+                plain = client.request(method, path, headers={"x-forwarded-proto": "http"})
+                answers.take(method, path, plain, 403)
+
+
+def overload(strict: Strict, document: Any, answers: Answers) -> None:
+    """Ask while a body under way has taken of the memory that there is for bodies."""
+    service, key = strict.service, strict.keys[Scope.WRITE].encode()
+    with socket.create_connection(service.address, timeout=10) as connection:
+        connection.sendall(
+            b"POST /track HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n"
+            b"X-Write-Key: %b\r\n\r\n" % key
+        )
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"{")
+        for method, path in operations(document):
+            head = b"%b %b HTTP/1.1\r\nContent-Length: 2\r\n\r\n"
+            asked = head % (method.encode(), path.encode())
+            answers.take(method, path, ask_wire(service, asked), 503)
+
+
+def operations(document: Any) -> list[tuple[str, str]]:
+    return [(method.upper(), path) for path, item in document["paths"].items() for method in item]
+
+
+@pytest.mark.skipif(not BUDGET.is_long, reason="it waits for 10 seconds: make fuzz")
+def test_a_body_that_does_not_come_is_answered_as_documented(served: Service) -> None:
+    document = httpx.get(served.url + "/openapi.json", timeout=5).json()
+    answer = ask_wire(served, b"POST /track HTTP/1.1\r\nContent-Length: 9\r\n\r\n{")
+    Answers(document).take("POST", "/track", answer, 408)
 
 
 def test_it_is_served_by_each_service_to_every_page(served: Service) -> None:

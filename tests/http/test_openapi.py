@@ -17,6 +17,8 @@ from ingest.openapi import NEVER_OF_A_BODY, NOT_OF_THE_PATH, event_schema, inges
 from query.app import create_app
 from query.openapi import query_part
 from query.parameters import Code, Question, parse_question
+from runtime.guards import refusals_of
+from runtime.keys import Scope
 from runtime.openapi import Part, document
 from runtime.settings import Settings
 from tests.http.documented import check, promised_codes
@@ -26,6 +28,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "query": (query_part(),),
     "serve": (ingest_part(), query_part()),
 }
+OF_THE_SERVER = {"invalid_request", "url_too_long", "headers_too_large", "https_required"}
 WHOLE = json.loads(document("Track", "", *PARTS["serve"]))
 
 
@@ -66,7 +69,8 @@ def test_every_reason_and_problem_has_its_place() -> None:
     promised = {(code, status) for _, path, status, code in promised_codes(WHOLE) if "/t" in path}
     closed: set[str] = {*Reason, *Problem} - NEVER_OF_A_BODY - NOT_OF_THE_PATH
     assert {(code, STATUS[code]) for code in closed} <= promised
-    assert {code for code, _ in promised} - closed == {"invalid_request"}
+    of_keys = {each.code for each in refusals_of(Scope.WRITE)}
+    assert {code for code, _ in promised} - closed == OF_THE_SERVER | of_keys
 
 
 def test_every_refusal_of_a_question_has_its_place() -> None:
