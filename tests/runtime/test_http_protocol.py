@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import uvicorn
@@ -40,6 +40,7 @@ class MemoryTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.is_closed
+        assert not self.is_ended
         self.writes.append(bytes(data))
 
     @property
@@ -122,6 +123,16 @@ class Connections:
             self.patience.advance(self.state.connections)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+async def failures() -> AsyncIterator[list[object]]:
+    """What the event loop could only log."""
+    found: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: found.append(context))
+    yield found
+    loop.set_exception_handler(None)
+
+
 async def test_an_answer_is_one_write() -> None:
     protocol, transport = Connections().connect()
     for number in range(1, 3):
@@ -152,6 +163,43 @@ async def test_what_is_not_http_is_refused() -> None:
     await asyncio.sleep(0.01)
     assert transport.sent.count(b"HTTP/1.1") == 1
     protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("target", [b"/", b"x:80"])
+async def test_connect_is_refused_and_nothing_else(target: bytes) -> None:
+    protocol, transport = Connections().connect()
+    protocol.data_received(REQUEST + b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % target + REQUEST)
+    await asyncio.sleep(0.01)
+    first, second = transport.sent.split(b"HTTP/1.1 ")[1:]
+    assert (first[:4], second[:4]) == (b"200 ", b"400 ")
+    assert transport.is_ended
+    protocol.connection_lost(None)
+
+
+async def test_what_is_written_to_a_client_that_goes_in_the_same_turn_is_dropped(
+    failures: list[object],
+) -> None:
+    protocol, transport = Connections().connect()
+    protocol.data_received(REQUEST)
+    protocol.transport.write(b"late")
+    transport.abort()
+    await asyncio.sleep(0.01)
+    assert transport.writes == []
+    protocol.connection_lost(None)
+    assert failures == []
+
+
+async def test_what_is_written_behind_the_end_is_dropped(failures: list[object]) -> None:
+    protocol, transport = Connections(answer_with_the_body).connect()
+    # The application asks for the body after the connection has ended: 100 Continue is too late.
+    protocol.data_received(
+        b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
+    await asyncio.sleep(0.01)
+    assert transport.is_ended
+    assert transport.sent.count(b"HTTP/1.1") == 1
+    protocol.connection_lost(None)
+    assert failures == []
 
 
 async def test_one_connection_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
