@@ -76,6 +76,9 @@ class Repaired(Event, gc=False, omit_defaults=True):
     """An event whose body had to be mended: what goes on is `encode_event` of it, not the body."""
 
 
+# What is too deep and lies beside the metadata begins and ends so often.
+_SHALLOW_BYTES = 2 * MAX_JSON_DEPTH
+
 _decode = msgspec.json.Decoder(Event).decode
 encode_event = msgspec.json.Encoder().encode
 
@@ -86,8 +89,9 @@ def parse_event(body: bytes) -> Event | Rejected:
     msgspec reads what is right in a third of a microsecond; whatever it or a glance refuses is read
     again by `_parse_carefully`, which mends what can be mended and names what cannot.
     """
-    if len(body) > MAX_EVENT_BYTES and is_too_large(body):
-        return too_large(len(body))
+    size = len(body)
+    if size > MAX_EVENT_BYTES and is_too_large(body):
+        return too_large(size)
     try:
         event = _decode(body)
         if not body.isascii():
@@ -101,8 +105,7 @@ def parse_event(body: bytes) -> Event | Rejected:
         or (event_id is not None and event_id[0] == DERIVED_ID_MARK)
         or (timestamp is not None and parse_timestamp(timestamp) is None)
         or (len(metadata) > MAX_METADATA_DEPTH and _may_be_deep(metadata))
-        # What is deeper and lies beside the metadata begins and ends as often.
-        or (len(body) - len(metadata) > 2 * MAX_JSON_DEPTH and may_be_deep(body))
+        or (size > _SHALLOW_BYTES and size - len(metadata) > _SHALLOW_BYTES and may_be_deep(body))
     ):
         return _parse_carefully(body)
     return event
