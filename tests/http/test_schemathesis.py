@@ -13,7 +13,7 @@ from tests.fuzz.budget import Budget
 from tests.ingest.service import Service
 
 ROOT = Path(__file__).parents[2]
-LEAST_EXAMPLES = 25
+LEAST_EXAMPLES = 8
 
 
 @pytest.mark.timeout(900)
@@ -23,7 +23,8 @@ def test_every_answer_is_documented_and_as_the_rules_say(
     command = [
         str(Path(sys.executable).with_name("schemathesis")), "run", f"{served.url}/openapi.json",
         "--seed", str(budget.seed),
-        "--phases", "examples,coverage,fuzzing",
+        # Each value of each schema beside all the others takes most of the time.
+        "--phases", "examples,coverage,fuzzing" if budget.is_long else "examples,fuzzing",
         "--mode", "all",
         # A schema cannot say that one date is before another; the rules can, and are asked.
         "--exclude-checks", "positive_data_acceptance",
