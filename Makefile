@@ -7,7 +7,7 @@ DEV_STAMP := .venv/set-up-dev
 SOURCES := contracts runtime ingest processors query cli deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-containers fuzz check format bench clean
+.PHONY: help run demo test test-containers faults faults-short fuzz check format bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,15 @@ fuzz: $(DEV_STAMP) ## Mutated input to every reader and service (SEED=7 SECONDS=
 	@.venv/bin/python -m deploy.local.downloads
 	@FUZZ_SEED=$(SEED) FUZZ_SECONDS=$(SECONDS) exec .venv/bin/python -m pytest -n 2 \
 		--dist worksteal -rs tests/fuzz tests/http tests/stack/test_read_back.py
+
+faults: $(DEV_STAMP) ## Break everything under load, check every number (NAME=kafka_* SEED=7)
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m tests.faults $(if $(SEED),--seed $(SEED)) \
+		$(if $(EVENTS),--events $(EVENTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAME),'$(NAME)')
+
+faults-short: $(DEV_STAMP) ## The selection of it that `make test` includes
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m tests.faults --short $(if $(SEED),--seed $(SEED)) $(if $(NAME),'$(NAME)')
 
 check: $(DEV_STAMP) ## Check format, lint, types and import rules
 	@.venv/bin/ruff format --check $(SOURCES)

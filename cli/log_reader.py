@@ -7,7 +7,7 @@ order. Never: a group, a commit, Faust.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,7 +59,7 @@ class LogReader:
         """
         ends = await self._consumer.end_offsets(self._partitions)
         count, quiet_until = 0, asyncio.get_running_loop().time() + _QUIET_S
-        while not await self._has_reached(ends):
+        while not await self.has_reached(ends):
             fetched = await self._consumer.getmany(timeout_ms=200, max_records=20_000)
             for partition, records in fetched.items():
                 for record in records:
@@ -72,6 +72,7 @@ class LogReader:
                 break
         return count
 
-    async def _has_reached(self, ends: dict[TopicPartition, int]) -> bool:
+    async def has_reached(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Tell whether everything before these offsets has been read."""
         positions = [await self._consumer.position(partition) for partition in ends]
         return all(at >= end for at, end in zip(positions, ends.values(), strict=True))

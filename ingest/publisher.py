@@ -26,6 +26,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.topics import Partitioner
+from runtime.failpoints import failpoint
 from runtime.kafka_refusals import explain_failure
 from runtime.kafka_servers import KafkaServers
 from runtime.startup import ServerAwayError
@@ -36,6 +37,17 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 CONNECT_WITHIN_S = 10.0
 RECONNECT_AFTER_S = 0.5
 STOP_WITHIN_S = 3.0
+
+FAILPOINTS = (
+    "ingest.before_connect",
+    "ingest.after_connect",
+    "ingest.before_send",
+    "ingest.after_send",
+    "ingest.after_acknowledgement",
+    "ingest.before_drain",
+    "ingest.after_drain",
+)
+"""Where a test kills ingest; none is passed once an event, those of a batch once a batch."""
 
 OnFailure = Callable[[BaseException], None]
 Header = tuple[str, bytes]
@@ -98,6 +110,7 @@ class Publisher:
     async def stop(self) -> None:
         """Take nothing more, send what waits, and close the producer, within a bounded time."""
         self._partition_of = None
+        failpoint("ingest.before_drain")
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -106,6 +119,7 @@ class Publisher:
             await asyncio.wait(drains, timeout=STOP_WITHIN_S)
         for drain in drains:
             drain.cancel()
+        failpoint("ingest.after_drain")
         if self._producer is not None:
             await _stop(self._producer)
 
@@ -123,6 +137,7 @@ class Publisher:
             linger_ms=0,
             max_batch_size=MAX_BATCH_BYTES,
         )
+        failpoint("ingest.before_connect")
         try:
             count = await self._count_partitions()
             async with asyncio.timeout(CONNECT_WITHIN_S):
@@ -138,6 +153,7 @@ class Publisher:
         except BaseException:
             await _stop(producer)
             raise
+        failpoint("ingest.after_connect")
         self._open(producer, count)
         return True
 
@@ -291,7 +307,11 @@ class _Partition:
         while (batch := self._take()) is not None:
             batch.is_under_way = True
             size = self._under_way_bytes = batch.builder.size()
-            await (await self._producer.send_batch(batch.builder, topic, partition=partition))
+            failpoint("ingest.before_send")
+            sent = await self._producer.send_batch(batch.builder, topic, partition=partition)
+            failpoint("ingest.after_send")
+            await sent
+            failpoint("ingest.after_acknowledgement")
             self._is_stalled = False
             batch.settle(acknowledged=True)
             self._note_sent(batch.builder.record_count(), size)

@@ -27,9 +27,9 @@ _GRACE_S = 20
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners={listener}://127.0.0.1:{port}
-listener.security.protocol.map={listener}:{listener},CONTROLLER:PLAINTEXT
+listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listened}
+advertised.listeners={listener}://127.0.0.1:{port}{advertised}
+listener.security.protocol.map={listener}:{listener},CONTROLLER:PLAINTEXT{protocols}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name={listener}
 controller.quorum.voters=1@127.0.0.1:{controller_port}
@@ -119,6 +119,8 @@ def start_kafka(
     port: int = 0,
     say: downloads.Say = lambda line: None,
     security: Security | None = None,
+    relays: Mapping[int, int] | None = None,
+    within_s: float = START_SECONDS,
 ) -> Kafka:
     """Start Kafka and wait until it answers.
 
@@ -127,16 +129,19 @@ def start_kafka(
         port: its port; 0 takes a free one.
         say: takes a line for people when something has to be fetched.
         security: how it is entered; by default by everybody, over a plain connection.
+        relays: more ports to listen on, each with the port of the relay in front of it: who comes
+            through the relay is told the relay's address, and stays behind it.
+        within_s: how long it may take.
 
     Raises:
         ServerError: its files could not be had, or it did not come up.
     """
     port = port or free_port()
     log, jars = folder / "kafka.log", downloads.kafka_jars(say)
-    program = kafka_program(folder, port, log, jars, security)
+    program = kafka_program(folder, port, log, jars, security, relays)
     running = start(program, folder / "run")
     try:
-        wait_until_ready(running, START_SECONDS)
+        wait_until_ready(running, within_s)
     except BaseException:
         running.kill()
         raise
@@ -144,9 +149,14 @@ def start_kafka(
 
 
 def kafka_program(
-    folder: Path, port: int, log: Path, jars: Path, security: Security | None = None
+    folder: Path,
+    port: int,
+    log: Path,
+    jars: Path,
+    security: Security | None = None,
+    relays: Mapping[int, int] | None = None,
 ) -> Program:
-    """Return the program that serves Kafka from the folder on the port."""
+    """Return the program that serves Kafka from the folder on the port, and behind relays."""
     folder = folder.absolute()
     class_path = ":".join(str(jar) for jar in sorted(jars.glob("*.jar")))
     properties = folder / "server.properties"
@@ -158,7 +168,7 @@ def kafka_program(
         is_ready=lambda: (
             listens("127.0.0.1", port) if security else answers_metadata("127.0.0.1", port)
         ),
-        prepare=lambda: _prepare(folder, port, class_path, security),
+        prepare=lambda: _prepare(folder, port, class_path, security, relays or {}),
         grace_s=_GRACE_S,
         dies_by=signal.SIGTERM,
     )
@@ -223,22 +233,33 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
-def _prepare(folder: Path, port: int, class_path: str, security: Security | None) -> None:
+def _prepare(
+    folder: Path,
+    port: int,
+    class_path: str,
+    security: Security | None,
+    relays: Mapping[int, int],
+) -> None:
     """Write the settings and, the first time, format the data folder."""
     data = folder / "data"
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     (folder / "tmp").mkdir(parents=True)
     if not data.is_dir():
         _format(folder, class_path, data, security)
-    _write_properties(folder / "server.properties", port, data, security)
+    _write_properties(folder / "server.properties", port, data, security, relays)
 
 
-def _write_properties(path: Path, port: int, data: Path, security: Security | None) -> None:
+def _write_properties(
+    path: Path, port: int, data: Path, security: Security | None, relays: Mapping[int, int]
+) -> None:
     text = _PROPERTIES.format(
         listener="SASL_SSL" if security else "PLAINTEXT",
         port=port,
         controller_port=free_port(),
         data=data,
+        listened="".join(f",RELAY{own}://127.0.0.1:{own}" for own in relays),
+        advertised="".join(f",RELAY{own}://127.0.0.1:{relay}" for own, relay in relays.items()),
+        protocols="".join(f",RELAY{own}:PLAINTEXT" for own in relays),
     )
     path.unlink(missing_ok=True)
     path.touch(0o600)
@@ -251,7 +272,7 @@ def _format(folder: Path, class_path: str, data: Path, security: Security | None
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     properties = folder / "format.properties"
-    _write_properties(properties, free_port(), draft, security)
+    _write_properties(properties, free_port(), draft, security, {})
     command = [*_java(folder), "-cp", class_path, "kafka.tools.StorageTool"]
     command += ["format", "--cluster-id", new_cluster_id(), "--config", str(properties)]
     for user, password in security.passwords.items() if security else ():

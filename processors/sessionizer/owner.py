@@ -22,6 +22,7 @@ from processors.sessionizer.partition import Partition, Pipeline, Record
 from processors.sessionizer.position import Position
 from processors.sessionizer.restore import STEP_WITHIN_S, PositionError, restore
 from processors.sessionizer.transactions import Outputs, transactional_producer
+from runtime.failpoints import failpoint
 from runtime.kafka_servers import KafkaServers
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,16 @@ _HINT_EVERY_S = 1.0
 _PAUSE_FACTOR = 3.0
 _MAX_PAUSE_S = 0.15
 _READY_RECORDS = 2_000
+
+
+FAILPOINTS = (
+    "sessionizer.before_fence",
+    "sessionizer.after_fence",
+    "sessionizer.after_restore",
+    "sessionizer.before_give_up",
+    "sessionizer.after_give_up",
+)
+"""Where a test kills the sessionizer at the beginning and the end of an assignment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,7 @@ class Owner:
 
     async def stop(self) -> None:
         """Give the partition up: a transaction under way is left to be aborted."""
+        failpoint("sessionizer.before_give_up")
         self._given_up = True
         self._begun.set()
         self._task.cancel()
@@ -135,6 +147,7 @@ class Owner:
                 await self._producer.stop()
         except TimeoutError:
             self._work.fail(f"Partition {self.number}: its producer does not close.")
+        failpoint("sessionizer.after_give_up")
 
     async def _run(self) -> None:
         try:
@@ -157,8 +170,10 @@ class Owner:
     async def _restore(self) -> None:
         work, started = self._work, time.monotonic()
         self._producer = transactional_producer(work.servers, work.group, self.number)
+        failpoint("sessionizer.before_fence")
         async with asyncio.timeout(STEP_WITHIN_S):
             await self._producer.start()
+        failpoint("sessionizer.after_fence")
         self._position = await restore(
             self.partition, work.servers, work.topics, work.pipeline.duplicate_window
         )
@@ -169,6 +184,7 @@ class Owner:
             len(self.partition.users),
             time.monotonic() - started,
         )
+        failpoint("sessionizer.after_restore")
         self._begun.set()
 
     async def _next_records(self) -> Sequence[Record]:

@@ -15,11 +15,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Record
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
+from runtime.failpoints import failpoint
 from runtime.kafka import open_consumer
 from runtime.kafka_servers import KafkaServers
 
 STEP_WITHIN_S = 20.0  # a step that gets no further ends the process, which is started again
 _YIELD_EVERY = 2000
+
+FAILPOINTS = ("sessionizer.after_state",)
+"""Where a test kills the sessionizer in the middle of a restore."""
 
 
 class PositionError(Exception):
@@ -38,6 +42,7 @@ async def restore(
     """
     async with open_consumer(servers) as consumer:
         position = await _read_state(consumer, topics, partition)
+        failpoint("sessionizer.after_state")
         await _refill_window(consumer, topics, partition, position, duplicate_window)
     return position
 

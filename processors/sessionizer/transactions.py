@@ -28,6 +28,7 @@ FAILPOINTS = (
     "sessionizer.before_commit",
     "sessionizer.after_commit",
 )
+"""Where a test kills the sessionizer around a transaction."""
 
 
 def group_of(namespace: str) -> str:

@@ -38,7 +38,7 @@ from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
 from runtime.clickhouse import ClickHouseError
 from runtime.exposition import expose
-from runtime.failpoints import is_stalled
+from runtime.failpoints import failpoint, is_stalled
 from runtime.logs import set_up_logs
 from runtime.measures import Sample
 from runtime.progress import Progress
@@ -52,6 +52,9 @@ _EXIT_CONFIGURATION = 78
 
 STALL_POINT = "writer.fetch"
 """Where a test lets fetching stop without a word."""
+
+FAILPOINTS = ("before_standings", "after_standings", "before_give_up", "after_give_up")
+"""Where a test kills the writer at the beginning and the end of an assignment."""
 
 # All owners' buffers together; one partition alone may always hold a block.
 _BUFFERED_BYTES = 4 * BLOCK_BYTES
@@ -192,6 +195,7 @@ class Writer:
 
         It must be done before the group goes on: a commit of ours would overwrite the successor's.
         """
+        failpoint("before_give_up")
         if self._beginning is not None:
             self._beginning.cancel()
             await asyncio.wait([self._beginning])
@@ -210,6 +214,7 @@ class Writer:
         self._assigned = ()
         self._owners.clear()
         self._tasks.clear()
+        failpoint("after_give_up")
 
     def begin(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin with partitions newly assigned, without keeping the group waiting."""
@@ -223,6 +228,7 @@ class Writer:
         self._beginning.add_done_callback(self._note_end)
 
     async def _begin(self, partitions: list[TopicPartition], commits: Commits) -> None:
+        failpoint("before_standings")
         standings = await read_standings(
             partitions,
             servers=self._settings.kafka_servers,
@@ -232,6 +238,7 @@ class Writer:
             tables={topic: rules.base for topic, rules in self._rules.items()},
             log_of_kafka=self._log,
         )
+        failpoint("after_standings")
         for where, standing in standings.items():
             rules = self._rules[where.topic]
             owner = Owner(

@@ -1,0 +1,20 @@
+"""Every failpoint there is, by the service that passes it: none is chosen by hand.
+
+In: what the modules declare. Out: names. Never: a name that stands here alone; a test compares
+them with the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ingest import publisher
+from processors.sessionizer import owner, restore, transactions
+from processors.writer import app as writer_app
+from processors.writer import owner as writer_owner
+
+FAILPOINTS: Mapping[str, tuple[str, ...]] = {
+    "serve": publisher.FAILPOINTS,
+    "sessionizer": (*transactions.FAILPOINTS, *owner.FAILPOINTS, *restore.FAILPOINTS),
+    "writer": (*writer_owner.FAILPOINTS, *writer_app.FAILPOINTS),
+}
