@@ -118,6 +118,7 @@ def start_kafka(
     folder: Path,
     port: int = 0,
     say: downloads.Say = lambda line: None,
+    *,
     security: Security | None = None,
     relays: Mapping[int, int] | None = None,
     within_s: float = START_SECONDS,
@@ -138,7 +139,7 @@ def start_kafka(
     """
     port = port or free_port()
     log, jars = folder / "kafka.log", downloads.kafka_jars(say)
-    program = kafka_program(folder, port, log, jars, security, relays)
+    program = kafka_program(folder, port, log, jars, security=security, relays=relays)
     running = start(program, folder / "run")
     try:
         wait_until_ready(running, within_s)
@@ -153,6 +154,7 @@ def kafka_program(
     port: int,
     log: Path,
     jars: Path,
+    *,
     security: Security | None = None,
     relays: Mapping[int, int] | None = None,
 ) -> Program:

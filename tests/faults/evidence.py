@@ -135,7 +135,7 @@ async def _wait_until_through(
 async def _ends(settings: Settings) -> dict[TopicPartition, int]:
     """Return the ends of the log, what an open transaction holds back included."""
     topic = Topics.of(settings.namespace).events
-    async with AIOKafkaConsumer(bootstrap_servers=settings.kafka_servers) as consumer:
+    async with AIOKafkaConsumer(bootstrap_servers=settings.kafka) as consumer:
         places = [TopicPartition(topic, number) for number in range(settings.partitions)]
         ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
         return ends

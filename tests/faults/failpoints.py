@@ -2,12 +2,17 @@
 
 In: what the modules declare. Out: names. Never: a name that stands here alone; a test compares
 them with the code.
+
+A command runs beside no load, and once: its own tests kill it at each of its places
+(`tests/cli/repair/test_repair.py`, `tests/cli/test_rejected.py`), and no scenario does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cli.rejected import replay
+from cli.repair import run as repair
 from ingest import publisher
 from processors.sessionizer import owner, restore, transactions
 from processors.writer import app as writer_app
@@ -18,3 +23,5 @@ FAILPOINTS: Mapping[str, tuple[str, ...]] = {
     "sessionizer": (*transactions.FAILPOINTS, *owner.FAILPOINTS, *restore.FAILPOINTS),
     "writer": (*writer_owner.FAILPOINTS, *writer_app.FAILPOINTS),
 }
+
+OF_COMMANDS: tuple[str, ...] = (*repair.FAILPOINTS, *replay.FAILPOINTS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.faults.failpoints import FAILPOINTS
+from tests.faults.failpoints import FAILPOINTS, OF_COMMANDS
 from tests.faults.registry import find_scenarios
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("contracts", "runtime", "ingest", "processors", "query", "cli")
-ENUMERATED = [name for names in FAILPOINTS.values() for name in names]
+ENUMERATED = [name for names in FAILPOINTS.values() for name in names] + list(OF_COMMANDS)
 
 
 def test_every_failpoint_is_enumerated_and_every_name_is_one() -> None:
