@@ -1,7 +1,8 @@
 """The one command line, `track`: each subcommand is a name, its help and one call.
 
-In: arguments, and settings from the environment. Out: an exit code: 0 done, 1 not done, 78 a
-setting or the log is wrong (one sentence on stderr says what). Never: an import of a service before
+In: arguments, and settings from the environment. Out: an exit code: 0 done, 1 not done, 70 a server
+is away or the process failed (to be started again), 78 a setting or the log is wrong; one sentence
+on stderr says what. Never: an import of a service before
 its own subcommand runs, so that each command starts fast and needs only its own parts.
 """
 

@@ -15,7 +15,7 @@ from contracts.tables import DEDUPLICATED, deduplication_window
 from contracts.topics import Topics
 from runtime.clickhouse import AsyncClient, ClickHouseError, connect
 from runtime.kafka import KafkaError, find_topic_faults, open_admin, read_latest
-from runtime.kafka_refusals import explain_failure
+from runtime.kafka_refusals import explain
 from runtime.settings import Settings
 
 _KAFKA_TIMEOUT_S = 30.0
@@ -39,6 +39,15 @@ class StartupError(Exception):
 
 class ServerAwayError(StartupError):
     """A server does not answer; a service that can wait for it may ask again."""
+
+
+class NotLetInError(ServerAwayError):
+    """A server refuses us, for a reason that stands in settings or rules."""
+
+
+def is_only_away(error: StartupError) -> bool:
+    """Whether a new start may cure it, with nothing changed by hand."""
+    return isinstance(error, ServerAwayError) and not isinstance(error, NotLetInError)
 
 
 async def require_log(
@@ -132,8 +141,8 @@ async def _require_kafka_log(settings: Settings) -> Log:
                 raise StartupError("\n".join(faults))
             log = await read_kafka_log(settings)
     except (KafkaError, TimeoutError) as error:
-        why = await explain_failure(settings.kafka_servers, error)
-        raise ServerAwayError(why) from error
+        why = await explain(settings.kafka_servers, error)
+        raise (NotLetInError if why.lasts else ServerAwayError)(why.sentence) from error
     if log is None:
         raise StartupError(f"Topic {settings.namespace}.meta has no log id. {_MIGRATE}")
     return log

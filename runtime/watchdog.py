@@ -11,8 +11,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
+
+from aiokafka import TopicPartition
 
 from contracts.metrics import (
     ALL_PARTITIONS,
@@ -24,6 +26,7 @@ from contracts.metrics import (
     STALLED,
     Service,
 )
+from contracts.topics import Topics
 from runtime.kafka import KafkaError, open_consumer
 from runtime.lookout import Lookout
 from runtime.measures import Sample
@@ -34,6 +37,7 @@ from runtime.settings import Settings
 EXIT_STALLED = 70
 _LOOK_EVERY_S = 5.0
 _LOOKS_WITHIN_LIMIT = 6
+_JOINING_LIMITS = 2  # a group that waits for a slow member does so for a minute
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +45,25 @@ log = logging.getLogger(__name__)
 class Watchdog:
     """Watches over the partitions of this process.
 
-    `topics` is how many topics the service reads.
+    `topics` is how many topics the service reads; `joining` tells whether the group still has to
+    say which partitions are its own.
     """
 
-    def __init__(self, settings: Settings, service: Service, topics: int, report: Report) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        topics: int,
+        report: Report,
+        joining: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._service = service
         self._partitions = topics * settings.partitions
         self._servers = settings.kafka_servers
         self._report = report
+        self._joining = joining
+        self._joins_s = 0.0
+        self._asked = TopicPartition(Topics.of(settings.namespace).events, 0)
         self._limit_s = settings.watchdog_s
         self._every_s = _LOOK_EVERY_S
         if self._limit_s:
@@ -89,6 +104,7 @@ class Watchdog:
                 self._failures += 1
                 log.warning("Kafka does not say where its logs end: %s", type(error).__name__)
                 self._lookout.forget()
+                self._joins_s = 0.0
             await asyncio.sleep(self._every_s)
 
     async def _look(self, probe: KafkaProbe) -> NoReturn:
@@ -97,9 +113,24 @@ class Watchdog:
             why = await self._lookout.look(
                 probe, self._report(), time.monotonic(), time.time_ns() // 1_000_000
             )
+            why = why or await self._look_at_the_group(probe)
             if why is not None:
                 _end(why)
             await asyncio.sleep(self._every_s)
+
+    async def _look_at_the_group(self, probe: KafkaProbe) -> str | None:
+        """Return why the process must end, if the group does not take it although Kafka answers."""
+        if not self._joining() or not self._limit_s:
+            self._joins_s = 0.0
+            return None
+        await probe.bounds([self._asked])
+        self._joins_s += self._every_s
+        if self._joins_s < _JOINING_LIMITS * self._limit_s:
+            return None
+        return (
+            f"The group has not said for {self._joins_s:.0f} s which partitions are this process's "
+            "own, although Kafka answers; it ends, and a new one joins (TRACK_WATCHDOG_S)."
+        )
 
 
 def _end(why: str) -> NoReturn:

@@ -72,7 +72,7 @@ def run(settings: Settings) -> None:
     work = Work(settings.kafka_servers, group, topics, pipeline, stream.hold, stream.release, _fail)
     allow_any_header_name()
     owners = Owners(work)
-    watchdog = Watchdog(settings, Service.SESSIONIZER, 1, owners.progress)
+    watchdog = Watchdog(settings, Service.SESSIONIZER, 1, owners.progress, lambda: owners.joining)
     expose(settings, Service.SESSIONIZER, owners.samples, watchdog.samples)
     watchdog.start()
     _spare_the_garbage_collector()

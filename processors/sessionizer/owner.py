@@ -22,6 +22,7 @@ from processors.sessionizer.partition import Partition, Pipeline, Record
 from processors.sessionizer.position import Position
 from processors.sessionizer.restore import STEP_WITHIN_S, PositionError, restore
 from processors.sessionizer.transactions import Outputs, transactional_producer
+from runtime.cancelling import cancel
 from runtime.failpoints import failpoint
 from runtime.kafka_servers import KafkaServers
 
@@ -138,15 +139,16 @@ class Owner:
         failpoint("sessionizer.before_give_up")
         self._given_up = True
         self._begun.set()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        if self._producer is None:
-            return
         try:
             async with asyncio.timeout(STEP_WITHIN_S):
-                await self._producer.stop()
+                await cancel(self._task)
+                if self._producer is not None:
+                    await self._producer.stop()
         except TimeoutError:
-            self._work.fail(f"Partition {self.number}: its producer does not close.")
+            self._work.fail(
+                f"Partition {self.number} cannot be given up within {STEP_WITHIN_S:.0f} s; the "
+                "group waits for it, so this process ends, and a new one goes on."
+            )
         failpoint("sessionizer.after_give_up")
 
     async def _run(self) -> None:

@@ -26,9 +26,15 @@ _REPORT_EVERY_S = 10.0
 
 
 class Owners:
-    """Owners by partition."""
+    """Owners by partition.
+
+    Attributes:
+        joining: whether the group still has to say which partitions are ours. Any thread may ask.
+    """
 
     def __init__(self, work: Work) -> None:
+        self.joining = True
+        self._assigned = asyncio.Event()  # the same, for who waits
         self._work = work
         self._owners: dict[int, Owner] = {}
         self._leaving: list[Owner] = []
@@ -39,9 +45,13 @@ class Owners:
         for number in partitions:
             if number not in self._owners:
                 self._owners[number] = Owner(number, self._work)
+        self.joining = False
+        self._assigned.set()
 
     async def revoke(self) -> None:
-        """Give all partitions up."""
+        """Give all partitions up; the group is to say which are ours next."""
+        self.joining = True
+        self._assigned.clear()
         owners = list(self._owners.values())
         self._leaving = owners
         self._owners.clear()
@@ -51,18 +61,21 @@ class Owners:
     async def begin(self) -> Mapping[int, int]:
         """Wait until all are restored; return the offset to read on from, by partition.
 
-        A partition that is given up meanwhile is left out.
+        What is given up meanwhile is forgotten, and the next assignment waited for: whoever went on
+        without one would read from where nobody has said.
         """
-        owners = dict(self._owners)
-        offsets = await asyncio.gather(*(owner.begin() for owner in owners.values()))
-        begun = {
-            number: offset
-            for number, offset in zip(owners, offsets, strict=True)
-            if offset is not None
-        }
-        if len(begun) == len(owners):
-            announce_ready()
-        return begun
+        while True:
+            await self._assigned.wait()
+            owners = dict(self._owners)
+            offsets = await asyncio.gather(*(owner.begin() for owner in owners.values()))
+            begun = {
+                number: offset
+                for number, offset in zip(owners, offsets, strict=True)
+                if offset is not None
+            }
+            if len(begun) == len(owners) and self._owners == owners:
+                announce_ready()
+                return begun
 
     def take(self, partition: int, batch: MicroBatch) -> None:
         """Hand a micro-batch to its owner."""

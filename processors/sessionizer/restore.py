@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Record
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
-from runtime.failpoints import failpoint
+from runtime.failpoints import failpoint, is_stalled
 from runtime.kafka import open_consumer
 from runtime.kafka_servers import KafkaServers
 
@@ -24,6 +24,9 @@ _YIELD_EVERY = 2000
 
 FAILPOINTS = ("sessionizer.after_state",)
 """Where a test kills the sessionizer in the middle of a restore."""
+
+STALL_POINT = "sessionizer.read_back"
+"""Where a test lets a restore read nothing more, as if Kafka had no answer."""
 
 
 class PositionError(Exception):
@@ -126,7 +129,7 @@ async def _read(
             raise TimeoutError(f"{source.topic}/{source.partition} is stuck at offset {position}")
         async with asyncio.timeout(STEP_WITHIN_S):
             fetched = await consumer.getmany(source, timeout_ms=1000)
-            now_at = await consumer.position(source)
+            now_at = position if is_stalled(STALL_POINT) else await consumer.position(source)
         if now_at != position:
             position, deadline = now_at, clock() + STEP_WITHIN_S
         for records in fetched.values():

@@ -38,6 +38,7 @@ _NEVER_S = 1e6
 _FETCH_WAIT_MS = 25
 _FETCH_MIN_BYTES = 64 * 1024
 _RESTORE_WITHIN_S = 300.0  # bounds seek_to_committed, which waits for the restore
+_ANSWER_WITHIN_MS = 90_000  # of Kafka; joining the group takes a minute, if a member is slow
 
 
 class Stream:
@@ -129,6 +130,7 @@ class Stream:
             def _create_worker_consumer(self, transport: Any) -> Any:
                 consumer = super()._create_worker_consumer(transport)
                 consumer._isolation_level = "read_committed"
+                consumer._client._request_timeout_ms = _ANSWER_WITHIN_MS
                 # The broker gathers small records for a moment: a fetch for every two of them
                 # costs half a core at 2,000 a second. Not longer: a partition whose records are
                 # being handed out is left out of the fetch under way, and waits for it to end.

@@ -36,6 +36,7 @@ from processors.writer.rules import Rules, group_of
 from processors.writer.standing import FaultError
 from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
+from runtime.cancelling import cancel
 from runtime.clickhouse import ClickHouseError
 from runtime.exposition import expose
 from runtime.failpoints import failpoint, is_stalled
@@ -44,7 +45,7 @@ from runtime.measures import Sample
 from runtime.progress import Progress
 from runtime.ready import announce_ready
 from runtime.settings import Settings
-from runtime.startup import StartupError, require_log
+from runtime.startup import StartupError, is_only_away, require_log
 from runtime.watchdog import Watchdog
 
 _EXIT_INTERNAL = 70
@@ -103,7 +104,8 @@ async def _run(settings: Settings) -> int:
         await writer.run(stop)
     except (StartupError, FaultError) as error:
         print(error, file=sys.stderr, flush=True)
-        return _EXIT_CONFIGURATION
+        away = isinstance(error, StartupError) and is_only_away(error)
+        return _EXIT_INTERNAL if away else _EXIT_CONFIGURATION
     except Exception as error:  # the outermost loop: say it and end
         if isinstance(error, ClickHouseError) and failure_of(error) is Failure.BROKEN:
             print(_REFUSED.format(error), file=sys.stderr, flush=True)
@@ -197,18 +199,15 @@ class Writer:
         """
         failpoint("before_give_up")
         if self._beginning is not None:
-            self._beginning.cancel()
-            await asyncio.wait([self._beginning])
+            await cancel(self._beginning)
         for owner in self._owners.values():
             owner.stop()
         tasks = list(self._tasks.values())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=_GIVE_UP_S)
-            for task in late:
-                task.cancel()
             if late:
                 log.warning("%d partitions were given up during an insert", len(late))
-                await asyncio.wait(late)
+                await asyncio.gather(*map(cancel, late))
         if self._commits is not None:
             await self._commits.close()
         self._assigned = ()

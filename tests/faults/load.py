@@ -260,7 +260,7 @@ class Load:
         """Return a producer that has reached Kafka; None if the load is to end before that."""
         while not self._stopping:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._settings.kafka_servers, enable_idempotence=True, linger_ms=5
+                bootstrap_servers=self._settings.kafka, enable_idempotence=True, linger_ms=5
             )
             try:
                 await producer.start()

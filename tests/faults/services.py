@@ -5,9 +5,8 @@ them ended; the most memory each has used. Never: a process left behind.
 
 One thread looks after all of them, as the supervisor of `track up` does, but without its growing
 pause: a service is started again half a second after its end. Ends that only a fault of ours
-explains are noted: code 78, which says that tables, log and settings do not fit (or, when a service
-begins, that a server is away, which is no fault here), and any other that is neither 0, 70 nor the
-test's own SIGKILL.
+explains are noted: code 78, which says that tables, log and settings do not fit, and any other that
+is neither 0, 70 nor the test's own SIGKILL.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ RESTART = 70
 _PAUSE_S, _STEP_S = 0.5, 0.05
 _READY_WITHIN_S = 90.0
 _GRACE_S = 25.0
-_SERVER_AWAY = "does not answer"
 # What a service may use, in MB: twice what it was seen to use under the loads of the suite.
 RSS_BOUND_MB: Mapping[str, float] = {"serve": 400, "sessionizer": 600, "writer": 800}
 
@@ -166,7 +164,7 @@ class Service:
         return [
             f"{self.name} ended with {code} and said: {said}"
             for code, said in zip(self.ends, self._last_words, strict=True)
-            if code not in right and _SERVER_AWAY not in said
+            if code not in right
         ]
 
     # --- what the thread does ---------------------------------------------------------------------

@@ -286,7 +286,8 @@ def test_a_wrong_entrance_is_one_sentence_that_names_the_setting(
         [TRACK, "verify"], env=environment_of(settings), capture_output=True, text=True,
         timeout=WITHIN_S, check=False,
     )  # fmt: skip
-    assert done.returncode == 78
+    # A server that does not answer in this way may be one that stands still: 70, to be tried again.
+    assert done.returncode == (70 if wrong.get("kafka_security") == "PLAINTEXT" else 78)
     last = done.stderr.strip().splitlines()[-1]
     assert said in last, done.stderr
     assert "Traceback" not in done.stderr

@@ -96,7 +96,7 @@ async def _committed(trial: Trial, group: str, places: list[TopicPartition]) -> 
 async def _commit(trial: Trial, group: str, offsets: Offsets) -> None:
     """Commit for a group that has no members."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=trial.settings.kafka_servers, group_id=group, enable_auto_commit=False
+        bootstrap_servers=trial.settings.kafka, group_id=group, enable_auto_commit=False
     )
     await consumer.start()
     try:

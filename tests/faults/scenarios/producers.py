@@ -61,7 +61,7 @@ async def _leave_open(trial: Trial) -> None:
 
 def _producer(trial: Trial, name: str) -> AIOKafkaProducer:
     return AIOKafkaProducer(
-        bootstrap_servers=trial.settings.kafka_servers,
+        bootstrap_servers=trial.settings.kafka,
         transactional_id=f"{trial.settings.namespace}-{name}",
         transaction_timeout_ms=1000 * _OPEN_FOR_S,
     )

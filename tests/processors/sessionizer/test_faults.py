@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from contracts.events import Rejected
 from contracts.records import parse_record
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.position import user_of
+from processors.sessionizer.restore import STALL_POINT as RESTORE_STALLS
 from processors.sessionizer.transactions import FAILPOINTS
 from runtime.failpoints import FAILPOINT
 from runtime.kafka import open_admin
@@ -235,6 +236,36 @@ def test_workers_joining_and_leaving(settings: Settings, tmp_path: Path) -> None
         first.stop()
         for each in others:
             each.stop()
+
+
+def test_another_joins_while_a_restore_gets_no_further(settings: Settings, tmp_path: Path) -> None:
+    """The slow one lets go at once: the group does not wait for what it was restoring."""
+    asyncio.run(run_migrations(settings))
+    asyncio.run(produce(settings, seed=12, events=400))
+    slow = Sessionizer(settings, tmp_path / "slow", **{FAILPOINT: f"{RESTORE_STALLS}:1:stall"})
+    others: list[Sessionizer] = []
+    try:
+        _wait_for(lambda: "Assigned partitions" in slow.words(), 30)
+        others.append(Sessionizer(settings, tmp_path / "other"))
+        _wait_for(lambda: "goes on at offset" in others[0].words(), 15)
+        _wait_for(lambda: slow.words().count("Assigned partitions") == 2, 5)
+        assert slow.process.poll() is None, slow.words()
+        slow.stop()
+        others.append(Sessionizer(settings, tmp_path / "again"))
+        asyncio.run(produce(settings, seed=13, events=400))
+        asyncio.run(wait_until_processed(settings))
+        asyncio.run(assert_exactly_once(settings))
+    finally:
+        slow.stop()
+        for each in others:
+            each.stop()
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
