@@ -47,6 +47,7 @@ class FaultyServers:
     Attributes:
         ways: the proxies by service (`serve`, `sessionizer`, `writer`, `writer-2` …), and those of
             the producers outside (`outside`).
+        clickhouse_kills: how often ClickHouse has been killed.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class FaultyServers:
         clickhouse: ClickHouse,
     ) -> None:  # fmt: skip
         self.ways = ways
+        self.clickhouse_kills = 0
         self._folder = folder
         self._kafka_port = kafka_port
         self._relays = relays
@@ -107,6 +109,7 @@ class FaultyServers:
 
     def kill_clickhouse(self) -> None:
         """Kill -9 ClickHouse."""
+        self.clickhouse_kills += 1
         self._clickhouse.kill()
 
     def start_clickhouse(self) -> None:

@@ -34,6 +34,7 @@ from tests.faults.ledger import Ledger, Outcome
 from tests.faults.load import Load, Volume
 from tests.faults.proxy import Lost, Proxy
 from tests.faults.registry import Scenario
+from tests.faults.repair import repair_if_needed
 from tests.faults.servers import OUTSIDE, FaultyServers
 from tests.faults.services import RSS_BOUND_MB, Service, Services
 
@@ -260,7 +261,7 @@ def _settings(scenario: Scenario, servers: FaultyServers, folder: Path) -> Setti
 
 
 def _play_and_judge(trial: Trial) -> list[str]:
-    scenario = trial.scenario
+    scenario, kills = trial.scenario, trial.servers.clickhouse_kills
     if scenario.before is not None:
         scenario.before(trial)
     for name in scenario.services:
@@ -275,6 +276,8 @@ def _play_and_judge(trial: Trial) -> list[str]:
         trial.wait_for_events(scenario.events - trial.made)
     trial.servers.heal()
     trial.end_loads()
+    if trial.servers.clickhouse_kills > kills:
+        _repair(trial)
     for name in {each.partition("-")[0] for each in scenario.services}:
         trial.services[name].wait_until_ready()
     oracle, evidence = asyncio.run(
@@ -297,6 +300,17 @@ def _play_and_judge(trial: Trial) -> list[str]:
         "sessions": len(oracle.sessions_by_id),
     }
     return trial.problems + judge(trial.ledger, oracle, evidence)
+
+
+def _repair(trial: Trial) -> None:
+    """Do what the writer asks for where the crash of ClickHouse has cost rows, and say so."""
+    writers = [each for each in trial.services.all() if each.command == "writer"]
+    done = repair_if_needed(writers, trial.settings, trial.folder)
+    if done is None:
+        return
+    trial.figures["repairs"] = 1
+    if done.returncode != 0:
+        trial.found(f"track repair ended with {done.returncode} and said: {done.stdout[-400:]}")
 
 
 def _figures(trial: Trial) -> dict[str, object]:
