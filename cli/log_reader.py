@@ -14,6 +14,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from runtime.header_names import allow_any_header_name
+from runtime.kafka import close_consumer
 from runtime.kafka_servers import KafkaServers
 
 _QUIET_S = 2.0
@@ -49,7 +50,7 @@ class LogReader:
         traceback: TracebackType | None,
     ) -> None:
         """Leave the broker."""
-        await self._consumer.stop()
+        await close_consumer(self._consumer)
 
     async def read_to_end(self, take: Callable[[int, Any], None]) -> int:
         """Give every record up to the present end to `take`, with its partition; return how many.

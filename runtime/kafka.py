@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -36,6 +36,7 @@ __all__ = [
 
 _REQUEST_TIMEOUT_MS = 10_000
 _FETCH_WAIT_MS = 20
+_STOP_PAUSE_S = 0.5
 _LEADER_ATTEMPTS, _LEADER_RETRY_S = 100, 0.1
 
 
@@ -226,7 +227,20 @@ async def open_consumer(servers: KafkaServers) -> AsyncIterator[AIOKafkaConsumer
         await consumer.start()
         yield consumer
     finally:
-        await consumer.stop()
+        await close_consumer(consumer)
+
+
+async def close_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, also where aiokafka's fetcher swallows that it is cancelled.
+
+    Its `stop` then waits for ever for the fetcher, which another cancellation ends (seen at every
+    second start over TLS).
+    """
+    stopping = asyncio.create_task(consumer.stop())
+    while not (await asyncio.wait({stopping}, timeout=_STOP_PAUSE_S))[0]:
+        stopping.cancel()
+    with suppress(asyncio.CancelledError):
+        await stopping
 
 
 async def _partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[int]:

@@ -27,7 +27,7 @@ from processors.writer.ranges import Mark, decode_intent, decode_mark, encode_ma
 from processors.writer.rules import group_of
 from processors.writer.standings import ask_raw_commits
 from runtime.clickhouse import AsyncClient
-from runtime.kafka import open_consumer
+from runtime.kafka import close_consumer, open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
@@ -156,7 +156,7 @@ class Guard:
         except CommitFailedError as error:
             raise StartupError(_refusal(self._group, await self._members())) from error
         finally:
-            await consumer.stop()
+            await close_consumer(consumer)
 
     async def _wait_for_end(self) -> None:
         deadline = time.monotonic() + _AT_WORK_S
