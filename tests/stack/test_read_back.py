@@ -66,6 +66,7 @@ events = st.fixed_dictionaries(
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # it would hide the failure
 def test_what_was_sent_comes_back(stack: RunningStack) -> None:
     batches = 2 + int(BUDGET.seconds * PART_OF_TIME / SECONDS_A_BATCH)
     reader = clickhouse_connect.get_client(dsn=stack.clickhouse, database=stack.stack.namespace)
