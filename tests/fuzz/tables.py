@@ -3,7 +3,8 @@
 In: metadata as the rules keep it, and as ClickHouse writes it. Out: whether they are the same, less
 what the type JSON does to every document. Never: an equality of numbers that were not equal.
 
-The type JSON keeps paths: a null under a key and an object without any value are not there.
+The type JSON keeps paths: a null under a key and an object without any value are not there. A null
+beside lists in a list is an empty list there: an array cannot be null.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ def kept_by_json(value: Any, *, in_list: bool = False) -> Any:
         kept = {key: inner for key, inner in kept.items() if inner is not None}
         return kept if kept or in_list else None
     if isinstance(value, list):
-        return [kept_by_json(inner, in_list=True) for inner in value]
+        beside_lists = any(isinstance(inner, list) for inner in value)
+        return [
+            [] if inner is None and beside_lists else kept_by_json(inner, in_list=True)
+            for inner in value
+        ]
     return value
 
 

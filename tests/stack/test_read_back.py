@@ -114,8 +114,21 @@ def send_and_compare(
         assert abs(int(received_at) - time.time() * 1000) < 120_000
         at, kept = reference.admit(event, int(received_at))
         assert int(timestamp) == at, event
-        assert is_kept(kept, metadata), (event, metadata)
+        if not is_kept(kept, metadata):
+            raise AssertionError(f"kept {differing(kept, metadata)!r}, of {event!r}")
     assert not sent
+
+
+def differing(kept: dict[str, Any], found: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return the keys of which one side alone is not as the other."""
+    return [
+        (key, kept.get(key), found.get(key))
+        for key in {**kept, **found}
+        if not is_kept(
+            {name: value for name, value in kept.items() if name == key},
+            {name: value for name, value in found.items() if name == key},
+        )
+    ]
 
 
 def wait_for_rows(reader: Any, run: str, count: int) -> list[Any]:
