@@ -4,7 +4,7 @@ In: metadata as the rules keep it, and as ClickHouse writes it. Out: whether the
 what the type JSON does to every document. Never: an equality of numbers that were not equal.
 
 The type JSON keeps paths: a null under a key and an object without any value are not there. A null
-beside lists in a list is an empty list there: an array cannot be null.
+in a list of lists is an empty list there: an array cannot be null.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ def kept_by_json(value: Any, *, in_list: bool = False) -> Any:
         kept = {key: inner for key, inner in kept.items() if inner is not None}
         return kept if kept or in_list else None
     if isinstance(value, list):
-        beside_lists = any(isinstance(inner, list) for inner in value)
+        others = [inner for inner in value if inner is not None]
+        of_lists = bool(others) and all(isinstance(inner, list) for inner in others)
         return [
-            [] if inner is None and beside_lists else kept_by_json(inner, in_list=True)
+            [] if inner is None and of_lists else kept_by_json(inner, in_list=True)
             for inner in value
         ]
     return value
