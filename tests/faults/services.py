@@ -66,6 +66,7 @@ class Service:
         self._failpoint = ""
         self._restart_at = 0.0
         self._paused = False
+        self._asked = False
 
     # --- what a scenario does ---------------------------------------------------------------------
 
@@ -100,6 +101,7 @@ class Service:
         """Ask it to end in order; it is started again."""
         with self._lock:
             if self._running is not None:
+                self._asked = True
                 self._running.ask_to_stop()
 
     def pause(self) -> None:
@@ -181,6 +183,9 @@ class Service:
                 self._running.kill()
                 self._running = None
                 self._paused = False
+                if code == -signal.SIGTERM and self._asked and not self._ready.exists():
+                    code = 0  # asked to end before it listened for that, as Python was starting
+                self._asked = False
                 self._ready.unlink(missing_ok=True)
                 self._last_words.append(last_lines(self.log))
                 self.ends.append(code)
