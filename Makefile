@@ -7,7 +7,7 @@ DEV_STAMP := .venv/set-up-dev
 SOURCES := contracts runtime ingest processors query cli deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-containers faults faults-short fuzz check format bench clean
+.PHONY: help run demo test test-long test-containers faults faults-short fuzz check format bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,9 +19,13 @@ run: $(RUN_STAMP) ## Start everything here; Ctrl-C stops it
 demo: $(RUN_STAMP) ## Send a realistic day through the stack and check every number
 	@exec .venv/bin/track demo
 
-test: $(DEV_STAMP) ## Run every test against real servers (ARGS="tests/cli -k up" for a part)
+test: $(DEV_STAMP) ## Run the tests against real servers (ARGS="tests/cli -k up" for a part)
 	@.venv/bin/python -m deploy.local.downloads
 	@exec .venv/bin/python -m pytest -n 2 --dist loadfile -rs $(ARGS)
+
+test-long: $(DEV_STAMP) ## Run the tests that `make test` leaves out because they take minutes
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m pytest -n 2 --dist worksteal -rs -m long $(ARGS)
 
 test-containers: $(DEV_STAMP) ## Run the tests against containers, and the Compose file for real
 	@.venv/bin/python -m deploy.local.downloads

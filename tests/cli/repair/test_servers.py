@@ -33,6 +33,7 @@ def test_a_folder_without_a_stack_is_one_sentence(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.long
 def test_the_servers_of_a_stack_that_has_ended_run_as_long_as_the_repair(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,7 @@ async def assert_exactly_once(settings: Settings) -> Expected:
     return expected
 
 
+@pytest.mark.long
 def test_killed_at_every_named_point(settings: Settings, tmp_path: Path) -> None:
     """All points side by side, each with a log of its own: killed, started again, compared."""
     pipelines = {

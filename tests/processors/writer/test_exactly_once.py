@@ -36,6 +36,7 @@ def test_a_kill_between_the_steps_of_a_block(pipeline: Pipeline, name: str, pass
     pipeline.assert_tables_equal_log()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", _OF_REDO)
 @pytest.mark.parametrize("before", ["before_send", "after_insert"])
 def test_a_kill_while_a_range_is_inserted_again(pipeline: Pipeline, before: str, name: str) -> None:
@@ -93,6 +94,7 @@ def test_a_table_that_knows_a_token_but_not_its_rows_ends_the_writer(pipeline: P
     assert "track repair" in said
 
 
+@pytest.mark.long
 def test_writers_that_join_and_leave(pipeline: Pipeline) -> None:
     with pipeline.writer() as first:
         for _ in range(3):
