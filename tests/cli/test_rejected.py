@@ -491,7 +491,7 @@ def test_a_server_that_is_away_is_named(settings: Settings) -> None:
     environment = environment_of(away)
     for command in (["list"], ["show", "events/0/0"], ["replay", "--all"]):
         result = CliRunner().invoke(track, ["rejected", *command], env=environment)
-        assert result.exit_code == 78
+        assert result.exit_code == 70
         assert "does not answer" in result.output
 
 

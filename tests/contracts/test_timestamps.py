@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -68,6 +68,6 @@ LAST = datetime(9999, 12, 31)  # noqa: DTZ001
 @given(st.datetimes(min_value=FIRST, max_value=LAST))
 def test_there_and_back(moment: datetime) -> None:
     at = moment.replace(tzinfo=UTC)
-    milliseconds = int(at.timestamp()) * 1000 + at.microsecond // 1000
+    milliseconds = (moment - FIRST) // timedelta(milliseconds=1)  # without the rounding of floats
     assert parse_timestamp(at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)) == milliseconds
     assert parse_timestamp(format_timestamp(milliseconds)) == milliseconds
