@@ -26,7 +26,7 @@ from processors.sessionizer.position import (
 from processors.sessionizer.transactions import group_of, transactional_producer
 from runtime.kafka import open_consumer, read_latest
 from runtime.settings import Settings
-from runtime.startup import StartupError
+from runtime.startup import ServerAwayError, StartupError
 
 _WITHIN_S = 60.0
 
@@ -134,7 +134,7 @@ def _bounded(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(asyncio.wait_for(work, _WITHIN_S))
     except (KafkaError, TimeoutError) as error:
-        raise StartupError(
+        raise ServerAwayError(
             f"Kafka does not answer ({str(error) or type(error).__name__}). Start it, or name "
             "another one with TRACK_KAFKA."
         ) from error

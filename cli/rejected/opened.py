@@ -17,7 +17,7 @@ from runtime.clickhouse import ClickHouseError, connect
 from runtime.kafka import KafkaError
 from runtime.kafka_refusals import explain_failure
 from runtime.settings import Settings
-from runtime.startup import StartupError
+from runtime.startup import ServerAwayError, StartupError
 
 NOT_KEPT = "is not kept: there is no such rejection, or its days are over (TRACK_REJECTED_DAYS)"
 
@@ -38,7 +38,7 @@ async def open_rejections(settings: Settings) -> AsyncIterator[Rejections]:
     except (KafkaError, TimeoutError) as error:
         raise StartupError(await explain_failure(settings.kafka_servers, error)) from error
     except ClickHouseError as error:
-        raise StartupError(
+        raise ServerAwayError(
             f"ClickHouse does not answer: {error}. Start it, or name another one with "
             "TRACK_CLICKHOUSE."
         ) from error
