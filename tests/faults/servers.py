@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,16 @@ class FaultyServers:
     def clickhouse(self) -> str:
         """ClickHouse's own URL."""
         return self._clickhouse.address
+
+    @property
+    def clickhouse_pid(self) -> int:
+        """The process of ClickHouse."""
+        return self._clickhouse.running.pid
+
+    @property
+    def folders(self) -> Mapping[str, Path]:
+        """Where each server keeps its data."""
+        return {name: self._folder / name / "data" for name in ("kafka", "clickhouse")}
 
     @property
     def clickhouse_folder(self) -> Path:

@@ -204,6 +204,16 @@ class Trial:
         service.start(failpoint)
         return service
 
+    def repair(self) -> None:
+        """Do what the writer asks for where ClickHouse has lost rows, and say so."""
+        writers = [each for each in self.services.all() if each.command == "writer"]
+        done = repair_if_needed(writers, self.settings, self.folder)
+        if done is None:
+            return
+        self.figures["repairs"] = self.figures.get("repairs", 0) + 1
+        if done.returncode != 0:
+            self.found(f"track repair ended with {done.returncode} and said: {done.stdout[-400:]}")
+
     def end_loads(self) -> None:
         """Stop all loads and wait for their last outcomes."""
         for load in self._loads:
@@ -277,7 +287,7 @@ def _play_and_judge(trial: Trial) -> list[str]:
     trial.servers.heal()
     trial.end_loads()
     if trial.servers.clickhouse_kills > kills:
-        _repair(trial)
+        trial.repair()
     for name in {each.partition("-")[0] for each in scenario.services}:
         trial.services[name].wait_until_ready()
     oracle, evidence = asyncio.run(
@@ -300,17 +310,6 @@ def _play_and_judge(trial: Trial) -> list[str]:
         "sessions": len(oracle.sessions_by_id),
     }
     return trial.problems + judge(trial.ledger, oracle, evidence)
-
-
-def _repair(trial: Trial) -> None:
-    """Do what the writer asks for where the crash of ClickHouse has cost rows, and say so."""
-    writers = [each for each in trial.services.all() if each.command == "writer"]
-    done = repair_if_needed(writers, trial.settings, trial.folder)
-    if done is None:
-        return
-    trial.figures["repairs"] = 1
-    if done.returncode != 0:
-        trial.found(f"track repair ended with {done.returncode} and said: {done.stdout[-400:]}")
 
 
 def _figures(trial: Trial) -> dict[str, object]:
