@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.faults.trial import Trial
 _SIZE_MB, _LEFT_MB = 1_500, 1
 _FULL_WITHIN_S = 60.0
 _FULL_S = 8.0
+_FILLED_EVERY_S = 0.1
+_BALLAST = "ballast-"
 
 
 @scenario(volume=Volume(per_s=1_500))
@@ -30,10 +33,10 @@ def kafkas_disk_is_full(trial: Trial) -> None:
     if not _can_mount(trial):
         return
     with _small_disk(trial, "kafka", servers.kill_kafka, servers.start_kafka) as disk:
-        ballast = _fill(disk)
+        _fill(disk)
         trial.wait_for(lambda: _is_refused(trial), "an answer of 503", _FULL_WITHIN_S)
-        trial.sleep(_FULL_S / 2)
-        ballast.unlink()
+        _keep_full(disk, _FULL_S / 2)
+        _empty(disk)
         servers.kill_kafka()  # it has ended by itself, or not
         servers.start_kafka()
         trial.wait_for(lambda: not _is_refused(trial), "an answer of 200", _FULL_WITHIN_S)
@@ -48,12 +51,11 @@ def clickhouses_disk_is_full(trial: Trial) -> None:
     with _small_disk(
         trial, "clickhouse", servers.kill_clickhouse, servers.start_clickhouse
     ) as disk:
-        ballast = _fill(disk)
-        trial.sleep(_FULL_S)
+        _keep_full(disk, _FULL_S)
         said = trial.services["writer"].log.read_text(errors="replace")
         if "No space left" not in said and "NOT_ENOUGH_SPACE" not in said:
             trial.found("ClickHouse's disk was never full")
-        ballast.unlink()
+        _empty(disk)
 
 
 @contextmanager
@@ -95,12 +97,27 @@ def _can_mount(trial: Trial) -> bool:
     return False
 
 
-def _fill(disk: Path) -> Path:
-    """Leave a megabyte; return the file that takes all the rest."""
-    ballast = disk / "ballast"
+def _keep_full(disk: Path, seconds: float) -> None:
+    """Fill it again and again: what has been merged is removed, and makes room."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        _fill(disk)
+        time.sleep(_FILLED_EVERY_S)
+
+
+def _fill(disk: Path) -> None:
+    """Leave a megabyte."""
     megabytes = shutil.disk_usage(disk).free // 2**20 - _LEFT_MB
-    _run("fallocate", "-l", f"{megabytes}M", str(ballast))
-    return ballast
+    if megabytes > 0:
+        number = len(list(disk.glob(f"{_BALLAST}*")))
+        # Not checked: another may have taken the room meanwhile.
+        command = ["fallocate", "-l", f"{megabytes}M", str(disk / f"{_BALLAST}{number}")]
+        subprocess.run(command, capture_output=True, check=False)
+
+
+def _empty(disk: Path) -> None:
+    for ballast in disk.glob(f"{_BALLAST}*"):
+        ballast.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:
