@@ -10,7 +10,7 @@ import logging
 import platform
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from itertools import accumulate
@@ -61,13 +61,8 @@ def open_exposition(
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Samples(service, sources))
     ProcessCollector(registry=registry)
-
-    class Answers(_Answers):
-        def text(self) -> bytes:
-            return generate_latest(registry)
-
     try:
-        return _Server((host, port), Answers)
+        return _Server((host, port), lambda: generate_latest(registry))
     except OSError as error:
         raise StartupError(
             f"Cannot listen for Prometheus on {host} port {port} ({error.strerror}); set "
@@ -116,11 +111,12 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], answers: type[_Answers]) -> None:
+    def __init__(self, address: tuple[str, int], text: Callable[[], bytes]) -> None:
+        self.text = text
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self._places = threading.BoundedSemaphore(MAX_CLIENTS)
-        super().__init__(address, answers)
+        super().__init__(address, _Answers)
 
     def server_bind(self) -> None:
         """Bind, without the library's look-up of a name that nobody asks for."""
@@ -158,9 +154,7 @@ def _cut(request: socket.socket) -> None:
 class _Answers(BaseHTTPRequestHandler):
     """The answer to one request, after which the connection is closed."""
 
-    def text(self) -> bytes:
-        """Return the samples."""
-        raise NotImplementedError
+    server: _Server
 
     def do_GET(self) -> None:  # the library's name
         """Answer."""
@@ -168,7 +162,7 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(404, "text/plain", b"Metrics are at /metrics\n")
             return
         try:
-            text = self.text()
+            text = self.server.text()
         except Exception:  # the outermost loop: whoever asks is told, and the work goes on
             log.exception("The metrics could not be read")
             self._send(500, "text/plain", b"The metrics could not be read; see the log\n")

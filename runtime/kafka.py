@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, TopicAlreadyExistsError, for_code
 
 from contracts.topics import Topics, topic_settings
+from runtime.cancelling import cancel
 from runtime.header_names import allow_any_header_name
 from runtime.kafka_refusals import FORBIDDEN
 from runtime.kafka_servers import KafkaServers
@@ -237,10 +238,10 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
     second start over TLS).
     """
     stopping = asyncio.create_task(consumer.stop())
-    while not (await asyncio.wait({stopping}, timeout=_STOP_PAUSE_S))[0]:
-        stopping.cancel()
-    with suppress(asyncio.CancelledError):
-        await stopping
+    await asyncio.wait({stopping}, timeout=_STOP_PAUSE_S)
+    await cancel(stopping)
+    if not stopping.cancelled():
+        stopping.result()
 
 
 async def _partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[int]:

@@ -15,7 +15,7 @@ from contracts.tables import BaseTable
 from processors.writer.ranges import Intent, Mark, decode_intent, decode_mark
 from processors.writer.rules import group_of
 from processors.writer.standing import FaultError, Standing, require_possible
-from processors.writer.standings import heights_of_topic, read_raw_commits
+from processors.writer.standings import heights_of_topic, read_raw_commits, standing_of
 from processors.writer.storage import Storage
 from runtime.settings import Settings
 
@@ -90,16 +90,7 @@ async def read_places(
     places = []
     for where in wheres:
         offset, intent, mark, strange = commits[where]
-        rows, refused, rollups = heights[where]
-        standing = Standing(
-            committed=offset,
-            intent=intent,
-            log_start=starts[where],
-            log_end=ends[where],
-            rows=rows,
-            refused=refused,
-            rollups=rollups,
-        )
+        standing = standing_of(offset, intent, starts[where], ends[where], heights[where])
         places.append(Place(where, base, standing, mark, strange))
     return places
 

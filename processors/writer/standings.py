@@ -52,20 +52,26 @@ async def read_standings(
     ends = await consumer.end_offsets(partitions)
     standings = {}
     for where in partitions:
-        offset, intent = committed[where]
-        rows, refused, rollups = heights[where]
-        standing = Standing(
-            committed=offset,
-            intent=intent,
-            log_start=starts[where],
-            log_end=ends[where],
-            rows=rows,
-            refused=refused,
-            rollups=rollups,
-        )
+        standing = standing_of(*committed[where], starts[where], ends[where], heights[where])
         require_possible(f"{where.topic}/{where.partition}", standing)
         standings[where] = standing
     return standings
+
+
+def standing_of(
+    committed: int | None, intent: Intent | None, log_start: int, log_end: int, heights: Heights
+) -> Standing:
+    """Return where a partition stands, by its commit, its log's ends and its tables."""
+    rows, refused, rollups = heights
+    return Standing(
+        committed=committed,
+        intent=intent,
+        log_start=log_start,
+        log_end=log_end,
+        rows=rows,
+        refused=refused,
+        rollups=rollups,
+    )
 
 
 async def read_commits(

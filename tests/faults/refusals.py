@@ -6,15 +6,11 @@ does not come, or says something else, is a problem of the trial.
 
 from __future__ import annotations
 
-import subprocess
-
-from tests.benchmarks.programs import beside_python
-from tests.environments import environment_of
+from tests.faults.commands import run_track
 from tests.faults.services import Service
 from tests.faults.trial import Trial
 
 REFUSED = 78
-_COMMAND_WITHIN_S = 120
 
 
 def expect_refusal(trial: Trial, service: Service, words: str, ended: int) -> bool:
@@ -28,16 +24,9 @@ def expect_refusal(trial: Trial, service: Service, words: str, ended: int) -> bo
     return False
 
 
-def run_track(trial: Trial, *arguments: str) -> str:
-    """Run a command of `track` on the trial's pipeline; return what it says.
-
-    One that fails is a problem of the trial.
-    """
-    done = subprocess.run(
-        [beside_python("track"), *arguments], env=environment_of(trial.settings),
-        capture_output=True, text=True, timeout=_COMMAND_WITHIN_S, check=False,
-    )  # fmt: skip
-    said = done.stdout + done.stderr
+def require_done(trial: Trial, *arguments: str) -> None:
+    """Run a command on the pipeline; one that fails is a problem of the trial."""
+    done = run_track(trial.settings, *arguments)
     if done.returncode != 0:
-        trial.found(f"track {' '.join(arguments)} ended with {done.returncode}: {said[-800:]}")
-    return said
+        said = (done.stdout + done.stderr)[-800:]
+        trial.found(f"track {' '.join(arguments)} ended with {done.returncode}: {said}")

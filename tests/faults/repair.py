@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.settings import Settings
-from tests.benchmarks.programs import ROOT, beside_python
-from tests.environments import environment_of
+from tests.faults.commands import run_track
 from tests.faults.services import Service
 
 _REFUSED = 78
 _BEGINS_WITHIN_S = 90.0
-_REPAIRED_WITHIN_S = 120.0
 
 
 def repair_if_needed(
@@ -33,15 +31,7 @@ def repair_if_needed(
     for each in writers:
         each.expected_ends.add(_REFUSED)
         each.stop()
-    done = subprocess.run(
-        [beside_python("track"), "repair", "--yes"],
-        cwd=ROOT,
-        env=environment_of(settings),
-        capture_output=True,
-        text=True,
-        timeout=_REPAIRED_WITHIN_S,
-        check=False,
-    )
+    done = run_track(settings, "repair", "--yes")
     (folder / "repair.log").write_text(done.stdout + done.stderr)
     for each in writers:
         each.start()

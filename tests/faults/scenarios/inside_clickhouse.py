@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from contracts.tables import BASE_TABLES
-from tests.faults.refusals import REFUSED, expect_refusal, run_track
+from tests.faults.refusals import REFUSED, expect_refusal, require_done
 from tests.faults.registry import Play, scenario
 from tests.faults.trial import Trial
 
@@ -132,7 +132,7 @@ def the_window_of_tokens_is_too_small(trial: Trial) -> None:
     writer.start()
     expect_refusal(trial, writer, "remembers 10 deduplication tokens", ended)
     writer.stop()
-    run_track(trial, "migrate")
+    require_done(trial, "migrate")
     writer.start()
     writer.wait_until_ready()
 
