@@ -3,19 +3,23 @@
 In: `TRACK_FAILPOINT`, `name:n`, from the environment; unset in every other life. Out: nothing, or
 SIGKILL at the n-th passing. Never: an exception that the code around it could handle.
 
-With `name:n:stall` nothing is killed: from the n-th passing on, `is_stalled` tells the place to do
-nothing, and to say nothing.
+With `name:n:pause` it is SIGSTOP, as when a machine is suspended. With `name:n:stall` nothing
+happens to the process: from the n-th passing on, `is_stalled` tells the place to do nothing, and
+to say nothing.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 
 FAILPOINT = "TRACK_FAILPOINT"
 
 
-_STALL = "stall"
+_PAUSE, _STALL = "pause", "stall"
+# A thread may run on for a moment before a stop reaches it; a kill spares it that as well.
+_STOPS_WITHIN_S = 0.1
 
 
 def _armed(text: str) -> tuple[str, int, str] | None:
@@ -28,8 +32,13 @@ _passed = 0
 
 
 def failpoint(name: str) -> None:
-    """Pass a named place; the process ends there if the environment says so."""
-    if _armed_at is not None and _armed_at[0] == name and _pass() == _armed_at[1]:
+    """Pass a named place; the process ends or stands still there if the environment says so."""
+    if _armed_at is None or _armed_at[0] != name or _pass() != _armed_at[1]:
+        return
+    if _armed_at[2] == _PAUSE:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(_STOPS_WITHIN_S)
+    else:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -25,6 +25,7 @@ FAILPOINTS = (
     "sessionizer.before_begin",
     "sessionizer.after_begin",
     "sessionizer.after_send",
+    "sessionizer.after_hint",
     "sessionizer.before_commit",
     "sessionizer.after_commit",
 )
@@ -101,6 +102,7 @@ class Outputs:
         failpoint("sessionizer.after_send")
         if hint is not None:
             await self._producer.send_offsets_to_transaction(hint, group)
+            failpoint("sessionizer.after_hint")
         failpoint("sessionizer.before_commit")
         await self._producer.commit_transaction()
         failpoint("sessionizer.after_commit")

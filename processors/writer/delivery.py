@@ -171,7 +171,9 @@ class Delivery:
 
         def may_send() -> bool:
             failpoint("before_send")
-            return not self.stopping and now_s() < deadline
+            is_in_time = not self.stopping and now_s() < deadline
+            failpoint("after_check")
+            return is_in_time
 
         return may_send
 

@@ -49,6 +49,7 @@ FAILPOINTS = (
     "before_intent",
     "after_intent",
     "before_send",
+    "after_check",
     "after_insert",
     "before_plain_commit",
     "after_plain_commit",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 from urllib.parse import urlencode
@@ -69,7 +69,6 @@ async def gather_evidence(
     *,
     base_url: str,
     refused: Iterable[str] = (),
-    rss_mb: Mapping[str, tuple[float, float]],
     ends: Sequence[str],
 ) -> tuple[Oracle, Evidence]:
     """Wait until everything is through, and look at all of it."""
@@ -88,7 +87,6 @@ async def gather_evidence(
             records=records,
             answers=await _answers(base_url, oracle, ledger),
             lags=await _lags(settings, client, oracle),
-            rss_mb=rss_mb,
             verified=[
                 difference
                 async for compared in compare(settings)

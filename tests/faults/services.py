@@ -31,8 +31,10 @@ RESTART = 70
 _PAUSE_S, _STEP_S = 0.5, 0.05
 _READY_WITHIN_S = 90.0
 _GRACE_S = 25.0
-# What a service may use, in MB: twice what it was seen to use under the loads of the suite.
-RSS_BOUND_MB: Mapping[str, float] = {"serve": 400, "sessionizer": 600, "writer": 800}
+# What a service may use, in MB, whatever the load: half as much again as it was seen to use.
+_RSS_MB: Mapping[str, float] = {"serve": 150, "sessionizer": 300, "writer": 300}
+# And for each record of the log: an id that is remembered (processors/sessionizer/duplicates.py).
+_RSS_BYTES_A_RECORD: Mapping[str, int] = {"sessionizer": 88}
 
 
 class ServiceError(Exception):
@@ -109,6 +111,15 @@ class Service:
         with self._lock:
             self._paused = True
             self._signal(signal.SIGSTOP)
+
+    def pause_at(self, failpoint: str) -> None:
+        """Kill it now, and let its next life stand still at a failpoint; wait for neither."""
+        self.kill_at(f"{failpoint}:pause")
+
+    def is_paused(self) -> bool:
+        """Whether it stands still."""
+        with self._lock:
+            return self._running is not None and _state(self._running.pid) == "T"
 
     def resume(self) -> None:
         """Let it go on."""
@@ -222,6 +233,11 @@ class Service:
             time.sleep(_STEP_S)
 
 
+def rss_bound_mb(command: str, records: int) -> float:
+    """Return how many MB a service of a kind may use whose log has so many records."""
+    return _RSS_MB[command] + _RSS_BYTES_A_RECORD.get(command, 0) * records / 1e6
+
+
 class Services:
     """All services of a trial, and the thread that looks after them."""
 
@@ -269,3 +285,11 @@ def _peak_mb(pid: int) -> float:
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     return int(found[1]) / 1024 if found else 0.0
+
+
+def _state(pid: int) -> str:
+    """Return the letter that the kernel has for what a process does; nothing if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

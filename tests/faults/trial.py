@@ -36,7 +36,7 @@ from tests.faults.proxy import Lost, Proxy
 from tests.faults.registry import Scenario
 from tests.faults.repair import repair_if_needed
 from tests.faults.servers import OUTSIDE, FaultyServers
-from tests.faults.services import RSS_BOUND_MB, Service, Services
+from tests.faults.services import Service, Services, rss_bound_mb
 
 PARTITIONS = 4
 SESSION_TIMEOUT_MS = 6_000  # the least that a broker grants by default
@@ -182,6 +182,10 @@ class Trial:
             lambda: int(self.clickhouse.command(select, parameters)) >= count, "rows", seconds
         )
 
+    def wait_for_more_rows(self, more: int) -> None:
+        """Wait until ClickHouse holds so many more events than now."""
+        self.wait_for_rows(int(self.clickhouse.command("SELECT count() FROM events")) + more)
+
     def wait_for(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
         """Wait until a condition holds.
 
@@ -296,13 +300,13 @@ def _play_and_judge(trial: Trial) -> list[str]:
             trial.ledger,
             base_url=trial.base_url,
             refused=trial.refused,
-            rss_mb={
-                each.name: (each.rss_mb, RSS_BOUND_MB[each.command])
-                for each in trial.services.all()
-            },
             ends=[said for each in trial.services.all() for said in each.wrong_ends()],
         )
     )
+    evidence.rss_mb = {
+        each.name: (each.rss_mb, rss_bound_mb(each.command, evidence.records))
+        for each in trial.services.all()
+    }
     ways = oracle.ways()
     trial.figures |= {
         "records": evidence.records,

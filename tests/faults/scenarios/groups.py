@@ -12,6 +12,7 @@ from contracts.tables import TABLE_OF_TOPIC
 from processors.sessionizer.transactions import group_of as sessionizer_group
 from processors.writer.rules import group_of as writer_group
 from runtime.kafka import open_admin, open_consumer
+from tests.faults.load import Volume
 from tests.faults.registry import scenario
 from tests.faults.trial import Trial
 
@@ -58,6 +59,15 @@ def the_writers_offsets_are_reset(trial: Trial) -> None:
         asyncio.run(_commit(trial, group, kept))
         writer.start()
         writer.wait_until_ready()
+
+
+@scenario(services=("serve",), volume=Volume(per_s=1_500), events=30_000)
+def groups_begin_under_load(trial: Trial) -> None:
+    """Both groups begin for the first time with a log half full, and the load goes on."""
+    trial.wait_for_events(15_000)
+    for name in ("sessionizer", "writer"):
+        trial.add_service(name)
+    trial.services["writer"].wait_until_ready()
 
 
 def _events(trial: Trial) -> list[TopicPartition]:

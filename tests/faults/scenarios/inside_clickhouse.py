@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from contracts.tables import BASE_TABLES
+from runtime.clickhouse import ClickHouseError, connect_sync
 from tests.faults.refusals import REFUSED, expect_refusal, require_done
 from tests.faults.registry import Play, scenario
 from tests.faults.trial import Trial
 
 _FULL_S = 8.0
+# Half a gigabyte each, for half a minute; the last setting spares them when one is to be ended.
+_TAKERS, _TAKEN_WITHIN_S = 10, 60.0
+_TAKE_MEMORY = """
+SELECT uniqExact(number) FROM (
+    SELECT number FROM numbers(33554432)
+    UNION ALL SELECT toUInt64(sleepEachRow(1)) FROM numbers(30) SETTINGS max_block_size = 1
+) SETTINGS max_threads = 1, max_memory_usage = 0, memory_overcommit_ratio_denominator = 0
+"""
 _EIO_S = 6.0
 _SELECT_YOUNGEST = """
 SELECT path FROM system.parts
@@ -102,6 +115,41 @@ for _error in _NO_INSERTS:
         f"clickhouse_answers_{_error.lower()}",
         about=f"ClickHouse answers {_error}, by each table in turn; the same block goes in later.",
     )(_refuse_inserts(_error))
+
+
+@scenario()
+def clickhouse_has_too_little_memory(trial: Trial) -> None:
+    """Questions take all of ClickHouse's memory: MEMORY_LIMIT_EXCEEDED; blocks go in later."""
+    log = trial.services["writer"].log
+    with _memory_taken(trial):
+        trial.wait_for(
+            lambda: "MEMORY_LIMIT_EXCEEDED" in log.read_text(errors="replace"),
+            "an insert that is answered MEMORY_LIMIT_EXCEEDED",
+            _TAKEN_WITHIN_S,
+        )
+        trial.sleep(_FULL_S)
+
+
+@contextmanager
+def _memory_taken(trial: Trial) -> Iterator[None]:
+    """Let questions take ClickHouse's memory for as long as the block lasts."""
+    ending = threading.Event()
+
+    def take() -> None:
+        client = connect_sync(trial.settings)
+        while not ending.is_set():
+            with suppress(ClickHouseError):
+                client.command(_TAKE_MEMORY)
+        client.close()
+
+    with ThreadPoolExecutor(_TAKERS) as threads:
+        for _ in range(_TAKERS):
+            threads.submit(take)
+        try:
+            yield
+        finally:
+            ending.set()
+            trial.clickhouse.command("KILL QUERY WHERE query LIKE '%uniqExact(number)%' SYNC")
 
 
 @scenario()
