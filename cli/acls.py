@@ -20,8 +20,8 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from contracts.topics import Topics
 from processors.sessionizer.transactions import group_of as sessionizer_group
 from processors.writer.rules import group_of as writer_group
-from runtime.kafka import open_admin
-from runtime.kafka_refusals import explain_failure
+from runtime.kafka.admin import open_admin
+from runtime.kafka.refusals import explain_failure
 from runtime.settings import Settings
 from runtime.startup import StartupError
 

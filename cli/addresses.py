@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.local.clickhouse import write_secret
 from deploy.local.processes import started_at
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.servers import KafkaServers
 from runtime.settings import Settings
 
 _FILE = "stack.json"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from runtime.tls import trusting
+from runtime.http.tls import trusting
 
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"

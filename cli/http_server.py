@@ -21,12 +21,12 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Scope
 
 from contracts.metrics import HTTP_CONNECTIONS
-from runtime.budget import Budget
-from runtime.http_protocol import HTTPProtocol
-from runtime.http_refusals import Objection
-from runtime.measures import Sample
-from runtime.patience import HEAD_WITHIN_S, LAST_REQUEST_WITHIN_S, Patience
-from runtime.tls import Certificate
+from runtime.http.budget import Budget
+from runtime.http.patience import HEAD_WITHIN_S, LAST_REQUEST_WITHIN_S, Patience
+from runtime.http.protocol import HTTPProtocol
+from runtime.http.refusals import Objection
+from runtime.http.tls import Certificate
+from runtime.monitoring.measures import Sample
 
 BACKLOG = 2048
 FINISH_WITHIN_S = 10

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from cli.keys import add_key, list_keys, revoke_key
-from runtime.keys import KeysError, Scope
+from runtime.access.keys import KeysError, Scope
 from runtime.settings import Settings
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from runtime.keys import Key, KeysError, Scope, encode_keys, make_key, read_keys
+from runtime.access.keys import Key, KeysError, Scope, encode_keys, make_key, read_keys
 
 _NEW_FILE_MODE = 0o600
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.http_refusals import Objection
-from runtime.plain_http import objections_to
-from runtime.proxies import Proxies, is_loopback
+from runtime.http.exposure import is_of_this_machine
+from runtime.http.plain_http import objections_to
+from runtime.http.proxies import Proxies
+from runtime.http.refusals import Objection
+from runtime.http.tls import Certificate, CertificateError
 from runtime.settings import Settings
 from runtime.startup import StartupError
-from runtime.tls import Certificate, CertificateError
 
 _Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
@@ -75,8 +76,8 @@ def plain_problem(settings: Settings) -> str | None:
     """Return why the services may not listen on the address that is set; None if they may."""
     if settings.tls_certificate or settings.proxies or settings.plain_http == "yes":
         return None
-    _, address = _resolve(settings.host, settings.port)
-    if is_loopback(str(address[0])):
+    _resolve(settings.host, settings.port)
+    if is_of_this_machine(settings.host):
         return None
     return (
         f"TRACK_HOST is {settings.host}, which other machines reach, and nothing says how they do "

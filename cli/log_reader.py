@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from runtime.header_names import allow_any_header_name
-from runtime.kafka import close_consumer
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.admin import close_consumer
+from runtime.kafka.header_names import allow_any_header_name
+from runtime.kafka.servers import KafkaServers
 
 _QUIET_S = 2.0
 

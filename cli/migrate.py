@@ -26,7 +26,7 @@ from contracts.log import FIRST_POSITION, LOG_KEY, POSITION_KEY, Log, encode_log
 from contracts.tables import DEDUPLICATED
 from contracts.topics import Topics
 from runtime.clickhouse import AsyncClient, ClickHouseError, OperationalError, connect
-from runtime.kafka import (
+from runtime.kafka.admin import (
     KafkaError,
     create_topics,
     find_topic_faults,
@@ -35,7 +35,7 @@ from runtime.kafka import (
     read_end_offsets,
     wait_for_leaders,
 )
-from runtime.kafka_refusals import explain_failure
+from runtime.kafka.refusals import explain_failure
 from runtime.settings import Settings
 from runtime.startup import StartupError, describe_difference, read_kafka_log, read_table_log
 

@@ -24,7 +24,7 @@ from processors.sessionizer.position import (
     encode_position,
 )
 from processors.sessionizer.transactions import group_of, transactional_producer
-from runtime.kafka import open_consumer, read_latest
+from runtime.kafka.admin import open_consumer, read_latest
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
 

@@ -28,13 +28,13 @@ from ingest.routes import create_starlette, health_routes
 from query.app import create_app as create_query
 from query.app import create_routes, open_store
 from query.openapi import query_part
-from runtime.exposition import expose
-from runtime.exposure import require_guarded
-from runtime.guards import open_guards, open_ring
-from runtime.http_measures import Requests
+from runtime.access.guards import open_guards, open_ring
+from runtime.http.exposure import require_guarded
+from runtime.http.measures import Requests
+from runtime.http.openapi import document, document_route
 from runtime.logs import set_up_logs
-from runtime.measures import Source
-from runtime.openapi import document, document_route
+from runtime.monitoring.exposition import expose
+from runtime.monitoring.measures import Source
 from runtime.settings import Settings
 from runtime.startup import StartupError
 

@@ -27,7 +27,7 @@ from deploy.local.processes import (
     shorten_log,
     start,
 )
-from runtime.measures import Sample
+from runtime.monitoring.measures import Sample
 
 EXIT_CONFIGURATION = 78
 _STEP_S = 0.1

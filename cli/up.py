@@ -46,14 +46,14 @@ from contracts.metrics import Service
 from deploy.local.clickhouse import ADMIN, CHECK, QUERY, WRITER
 from deploy.local.machine import busy_ports, folder_problems, platform_problems
 from deploy.local.processes import Program, ServerError, started_at
-from runtime.exposition import expose
-from runtime.exposure import require_guarded
-from runtime.guards import open_ring
-from runtime.key_ring import KeyRing
+from runtime.access.guards import open_ring
+from runtime.access.key_ring import KeyRing
+from runtime.http.exposure import require_guarded
+from runtime.http.tls import trusting
+from runtime.monitoring.exposition import expose
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
 from runtime.startup import StartupError
-from runtime.tls import trusting
 
 _START_SECONDS = 90
 _PR_SET_PDEATHSIG = 1

@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from contracts.events import Reason
 from ingest.cors import OPEN_TO_ALL
-from runtime.guards import Refusal
+from runtime.access.guards import Refusal
 
 Header = tuple[bytes, bytes]
 Answer = tuple[Message, Message]

@@ -21,10 +21,10 @@ from ingest.openapi import PATH, ingest_part
 from ingest.publisher import OnFailure, Publisher
 from ingest.routes import create_starlette, health_routes
 from ingest.track import Track
-from runtime.guards import Guard, open_guards
-from runtime.http_measures import Requests
-from runtime.measures import Sample, Source
-from runtime.openapi import document, document_route
+from runtime.access.guards import Guard, open_guards
+from runtime.http.measures import Requests
+from runtime.http.openapi import document, document_route
+from runtime.monitoring.measures import Sample, Source
 from runtime.settings import Settings
 from runtime.startup import require_log
 

@@ -22,9 +22,9 @@ from contracts.metrics import (
 from ingest.answers import STATUS
 from ingest.publisher import Traffic
 from ingest.track import Track
-from runtime.guards import refusals_of
-from runtime.keys import Scope
-from runtime.measures import Sample
+from runtime.access.guards import refusals_of
+from runtime.access.keys import Scope
+from runtime.monitoring.measures import Sample
 
 ROUTE = "/track"
 # Of each code that POST /track may answer with.

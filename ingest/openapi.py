@@ -27,8 +27,8 @@ from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, log
 from ingest.encodings import flaws
 from ingest.requests import REFUSALS, TYPES
 from ingest.track import OVER_LIMIT, OVERLOADED, TOO_SLOW
-from runtime.keys import Scope
-from runtime.openapi import (
+from runtime.access.keys import Scope
+from runtime.http.openapi import (
     JSON,
     LIMITS_TOLD,
     Node,

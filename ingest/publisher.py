@@ -27,8 +27,8 @@ from aiokafka.errors import KafkaError
 
 from contracts.topics import Partitioner
 from runtime.failpoints import failpoint
-from runtime.kafka_refusals import explain_failure
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.refusals import explain_failure
+from runtime.kafka.servers import KafkaServers
 from runtime.startup import ServerAwayError
 
 ACKNOWLEDGED_WITHIN_S = 4.5  # the contract says 5; the rest is for the way

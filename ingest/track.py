@@ -36,8 +36,8 @@ from ingest.requests import (
     refusal_of,
     without_body,
 )
-from runtime.guards import Caller, Guard, Refusal
-from runtime.measures import Histogram
+from runtime.access.guards import Caller, Guard, Refusal
+from runtime.monitoring.measures import Histogram
 
 BODY_WITHIN_S = 10
 

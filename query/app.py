@@ -20,8 +20,8 @@ from starlette.responses import Response
 from query.endpoints import create_health_routes, create_routes, error_response
 from query.openapi import query_part
 from query.store import Store, open_store
-from runtime.guards import open_guards
-from runtime.openapi import document, document_route
+from runtime.access.guards import open_guards
+from runtime.http.openapi import document, document_route
 from runtime.settings import Settings
 
 __all__ = ["create_app", "create_health_routes", "create_routes", "open_store"]

@@ -17,7 +17,7 @@ from query.answers import encode_error, encode_metrics, encode_sessions
 from query.parameters import Question, parse_question, refuse_timezone
 from query.parameters import Refusal as RefusedQuestion
 from query.store import Store, StoreUnavailableError, UnknownTimezoneError
-from runtime.guards import Guard, Refusal
+from runtime.access.guards import Guard, Refusal
 
 RETRY_AFTER_S = 1
 METRICS_FAILED = "Failed to fetch metrics"

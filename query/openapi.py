@@ -23,8 +23,8 @@ from query.parameters import (
     parse_question,
     refuse_timezone,
 )
-from runtime.keys import Scope
-from runtime.openapi import (
+from runtime.access.keys import Scope
+from runtime.http.openapi import (
     LIMITS_TOLD,
     OPEN,
     Node,

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from contracts.events import MAX_EVENT_BYTES
-from runtime.kafka_servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
-from runtime.proxies import Proxies
+from runtime.http.proxies import Proxies
+from runtime.kafka.servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
 
 _MOST_DIGITS = 18  # any more would not be a 64-bit number to Kafka and ClickHouse
 

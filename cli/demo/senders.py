@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from cli.demo.day import Sending, Way
 from cli.http_connection import Answer, HTTPConnection
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.servers import KafkaServers
 
 CONNECTIONS = 64
 _TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 12, 0.1, 5.0

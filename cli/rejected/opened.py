@@ -14,8 +14,8 @@ from cli.rejected.replay import Marks, read_marks
 from cli.rejected.store import Rejections
 from contracts.replays import Place
 from runtime.clickhouse import ClickHouseError, connect
-from runtime.kafka import KafkaError
-from runtime.kafka_refusals import explain_failure
+from runtime.kafka.admin import KafkaError
+from runtime.kafka.refusals import explain_failure
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
 

@@ -27,7 +27,7 @@ from processors.writer.ranges import Mark, decode_intent, decode_mark, encode_ma
 from processors.writer.rules import group_of
 from processors.writer.standings import ask_raw_commits
 from runtime.clickhouse import AsyncClient
-from runtime.kafka import close_consumer, open_consumer
+from runtime.kafka.admin import close_consumer, open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError
 

@@ -39,7 +39,7 @@ from processors.writer.standing import FaultError
 from processors.writer.storage import Storage
 from runtime.clickhouse import AsyncClient, ClickHouseError, connect
 from runtime.failpoints import failpoint
-from runtime.kafka import open_admin, open_consumer
+from runtime.kafka.admin import open_admin, open_consumer
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError, require_log
 

@@ -22,12 +22,12 @@ from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
 from processors.sessionizer.stream import Stream
 from processors.sessionizer.transactions import group_of
-from runtime.exposition import expose
-from runtime.header_names import allow_any_header_name
+from runtime.kafka.header_names import allow_any_header_name
 from runtime.logs import set_up_logs
+from runtime.monitoring.exposition import expose
+from runtime.monitoring.watchdog import Watchdog
 from runtime.settings import Settings, SettingsError
 from runtime.startup import require_log
-from runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

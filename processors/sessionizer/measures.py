@@ -24,7 +24,7 @@ from contracts.metrics import (
     WAITING_STOPS,
 )
 from processors.sessionizer.partition import Counts, Partition
-from runtime.measures import Histogram, Sample
+from runtime.monitoring.measures import Histogram, Sample
 
 
 class Transactions:

@@ -24,7 +24,7 @@ from processors.sessionizer.restore import STEP_WITHIN_S, PositionError, restore
 from processors.sessionizer.transactions import Outputs, transactional_producer
 from runtime.cancelling import cancel
 from runtime.failpoints import failpoint
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.servers import KafkaServers
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from contracts.metrics import QUEUED_BYTES
 from processors.sessionizer.measures import samples_of_counts, samples_of_state
 from processors.sessionizer.owner import MicroBatch, Owner, Work
 from processors.sessionizer.partition import Counts
-from runtime.measures import Sample
-from runtime.progress import Progress
+from runtime.monitoring.measures import Sample
+from runtime.monitoring.progress import Progress
 from runtime.ready import announce_ready
 
 log = logging.getLogger(__name__)

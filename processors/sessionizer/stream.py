@@ -25,7 +25,7 @@ from faust.types.transports import SchedulingStrategyT
 from processors.sessionizer.owner import MAX_RECORDS, MicroBatch
 from processors.sessionizer.owners import Owners
 from runtime.failpoints import is_stalled
-from runtime.kafka_servers import MECHANISM, PLAINTEXT, SASL_SSL, KafkaServers
+from runtime.kafka.servers import MECHANISM, PLAINTEXT, SASL_SSL, KafkaServers
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from contracts.topics import Topics
 from processors.sessionizer.batches import Batch, Batches
 from processors.sessionizer.position import POSITION_KEY, Position, encode_position, user_key
 from runtime.failpoints import failpoint
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.servers import KafkaServers
 
 TRANSACTION_TIMEOUT_MS = 15_000
 _OTHER_THREAD_FROM_BYTES = 64 * 1024  # a smaller one is compressed in a fraction of a hand-over

@@ -38,15 +38,15 @@ from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
 from runtime.cancelling import cancel
 from runtime.clickhouse import ClickHouseError
-from runtime.exposition import expose
 from runtime.failpoints import failpoint, is_stalled
 from runtime.logs import set_up_logs
-from runtime.measures import Sample
-from runtime.progress import Progress
+from runtime.monitoring.exposition import expose
+from runtime.monitoring.measures import Sample
+from runtime.monitoring.progress import Progress
+from runtime.monitoring.watchdog import Watchdog
 from runtime.ready import announce_ready
 from runtime.settings import Settings
 from runtime.startup import StartupError, is_only_away, require_log
-from runtime.watchdog import Watchdog
 
 _EXIT_INTERNAL = 70
 _EXIT_CONFIGURATION = 78

@@ -20,7 +20,7 @@ from contracts.metrics import (
 )
 from contracts.tables import BaseTable
 from processors.writer.blocks import Block
-from runtime.measures import Histogram, Sample
+from runtime.monitoring.measures import Histogram, Sample
 
 _LOOKED_AT = 8
 

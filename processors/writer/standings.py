@@ -20,8 +20,8 @@ from processors.writer.ranges import Intent, decode_intent, decode_mark
 from processors.writer.standing import FaultError, Standing, require_possible
 from processors.writer.storage import Storage
 from runtime.clickhouse import ClickHouseError
-from runtime.kafka import open_admin
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.admin import open_admin
+from runtime.kafka.servers import KafkaServers
 
 _PAUSE_S = 1.0
 _NO_OFFSET = -1

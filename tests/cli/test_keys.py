@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from cli.keys import add_key, list_keys, revoke_key
 from cli.main import track as main_command
-from runtime.keys import KeysError, Scope, digest_of, read_keys
+from runtime.access.keys import KeysError, Scope, digest_of, read_keys
 from tests.environments import foreign_environment
 
 TRACK = str(Path(sys.executable).with_name("track"))

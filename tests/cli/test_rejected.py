@@ -29,7 +29,7 @@ from contracts.topics import Partitioner, Topics
 from processors.writer.blocks import prefix_of
 from runtime.clickhouse import connect_sync
 from runtime.failpoints import FAILPOINT
-from runtime.kafka import open_consumer
+from runtime.kafka.admin import open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 from tests.benchmarks.programs import beside_python

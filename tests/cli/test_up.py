@@ -22,7 +22,7 @@ import pytest
 from cli.addresses import find_stack, with_stack
 from cli.keys import add_key
 from cli.servers import local_partitions
-from runtime.keys import Scope
+from runtime.access.keys import Scope
 from runtime.settings import Settings
 from tests.running_stack import (
     RunningStack,

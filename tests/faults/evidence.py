@@ -29,7 +29,7 @@ from processors.sessionizer.transactions import group_of as sessionizer_group
 from processors.writer.rules import group_of as writer_group
 from processors.writer.standings import read_commits
 from runtime.clickhouse import Client, connect_sync
-from runtime.kafka import open_admin
+from runtime.kafka.admin import open_admin
 from runtime.settings import Settings
 from runtime.startup import require_log
 from tests.faults.judgement import Answered, Evidence

@@ -46,9 +46,9 @@ from processors.sessionizer.pairing import UserState
 from processors.sessionizer.position import decode_position, encode_position, user_key, user_of
 from processors.writer.ranges import decode_intent, encode_intent
 from query.parameters import Code, Question, Refusal, parse_question
-from runtime.guards import Guard
-from runtime.key_ring import KeyRing
-from runtime.keys import Scope
+from runtime.access.guards import Guard
+from runtime.access.key_ring import KeyRing
+from runtime.access.keys import Scope
 from runtime.settings import Settings, SettingsError
 from tests.fuzz import reference
 from tests.fuzz.campaign import Target

@@ -12,7 +12,7 @@ import pytest
 from cli.keys import add_key
 from cli.migrate import run_migrations
 from contracts.events import MAX_EVENT_BYTES
-from runtime.keys import Scope
+from runtime.access.keys import Scope
 from tests.conftest import Servers, settings_on
 from tests.fuzz.budget import BUDGET, Budget
 from tests.ingest.service import Service, start

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from runtime.http_protocol import MAX_HEADERS, MAX_URL_BYTES
-from runtime.keys import Scope
-from runtime.plain_http import OPEN_PATHS
+from runtime.access.keys import Scope
+from runtime.http.plain_http import OPEN_PATHS
+from runtime.http.protocol import MAX_HEADERS, MAX_URL_BYTES
 from tests.bodies import REFUSED, TAKEN, event
 from tests.fuzz.budget import BUDGET
 from tests.http.conftest import Strict

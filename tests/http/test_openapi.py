@@ -17,9 +17,9 @@ from ingest.openapi import NEVER_OF_A_BODY, NOT_OF_THE_PATH, event_schema, inges
 from query.app import create_app
 from query.openapi import query_part
 from query.parameters import Code, Question, parse_question
-from runtime.guards import refusals_of
-from runtime.keys import Scope
-from runtime.openapi import Part, document
+from runtime.access.guards import refusals_of
+from runtime.access.keys import Scope
+from runtime.http.openapi import Part, document
 from runtime.settings import Settings
 from tests.http.documented import check, promised_codes
 

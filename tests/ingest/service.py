@@ -23,8 +23,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.topics import Topics
 from deploy.local.machine import free_port
+from runtime.http.tls import trusting
 from runtime.settings import Settings
-from runtime.tls import trusting
 from tests.environments import environment_of
 
 TRACK = str(Path(sys.executable).with_name("track"))

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from cli.keys import add_key, revoke_key
-from runtime.keys import Scope
+from runtime.access.keys import Scope
 from runtime.settings import Settings
 from tests.environments import environment_of
 from tests.ingest.service import TRACK, Service, read_events, start

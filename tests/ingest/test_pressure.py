@@ -13,7 +13,7 @@ import pytest
 
 from contracts.events import MAX_EVENT_BYTES
 from ingest.track import BODY_WITHIN_S
-from runtime.patience import HEAD_WITHIN_S
+from runtime.http.patience import HEAD_WITHIN_S
 from runtime.settings import Settings
 from tests.ingest.service import Service, memory_of, start
 from tests.ingest.test_connections import HEAD, close, read_answer, request

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 import ingest.publisher as module
 from contracts.topics import Partitioner
 from ingest.publisher import Publisher, Traffic
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.servers import KafkaServers
 from runtime.startup import ServerAwayError, StartupError
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runtime.http.tls import CHECKED_EVERY_S
 from runtime.settings import Settings
-from runtime.tls import CHECKED_EVERY_S
 from tests.certificates import Authority
 from tests.environments import environment_of
 from tests.ingest.service import TRACK, Service, read_events, start

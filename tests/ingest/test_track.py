@@ -16,9 +16,9 @@ from ingest.cors import OPEN_TO_ALL
 from ingest.measures import samples_of
 from ingest.publisher import Traffic
 from ingest.track import Track
-from runtime.guards import Guard
-from runtime.key_ring import KeyRing
-from runtime.keys import Scope
+from runtime.access.guards import Guard
+from runtime.access.key_ring import KeyRing
+from runtime.access.keys import Scope
 
 pytestmark = pytest.mark.anyio
 BODY = b'{"event":"play","user_id":"u"}'

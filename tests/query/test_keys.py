@@ -11,8 +11,8 @@ import pytest
 
 from cli.keys import add_key
 from query.app import create_app
+from runtime.access.keys import Scope
 from runtime.clickhouse import AsyncClient
-from runtime.keys import Scope
 from runtime.settings import Settings
 from tests.query.test_app import DATES, http_of
 from tests.query.test_store import client

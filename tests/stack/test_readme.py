@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.keys import add_key
-from runtime.keys import Scope
+from runtime.access.keys import Scope
 from tests.benchmarks.programs import beside_python
 from tests.environments import foreign_environment
 from tests.running_stack import RunningStack, running_stack

@@ -37,7 +37,7 @@ from deploy.local.kafka import Security, start_kafka
 from deploy.local.machine import free_port
 from deploy.local.processes import Program, Running, start, wait_until_ready
 from runtime.clickhouse import connect_sync
-from runtime.kafka import open_admin
+from runtime.kafka.admin import open_admin
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
 from tests.conftest import Servers, settings_on

@@ -16,7 +16,7 @@ from cli.demo.day import Day, Way, make_day
 from cli.demo.senders import SendingError, librdkafka_partition, send_by_http, send_by_kafka
 from cli.log_reader import LogReader
 from deploy.local.machine import free_port
-from runtime.kafka_servers import KafkaServers
+from runtime.kafka.servers import KafkaServers
 from tests.cli.http_service import http_service
 from tests.conftest import Servers
 

@@ -27,7 +27,7 @@ from cli.verify import verify
 from contracts.rows import encode_row
 from contracts.tables import DEDUPLICATED
 from runtime.clickhouse import connect, connect_sync
-from runtime.kafka import open_admin
+from runtime.kafka.admin import open_admin
 from runtime.settings import Settings
 from runtime.startup import StartupError
 from tests.conftest import Servers, settings_on

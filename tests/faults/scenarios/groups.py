@@ -11,7 +11,7 @@ from aiokafka.structs import OffsetAndMetadata
 from contracts.tables import TABLE_OF_TOPIC
 from processors.sessionizer.transactions import group_of as sessionizer_group
 from processors.writer.rules import group_of as writer_group
-from runtime.kafka import open_admin, open_consumer
+from runtime.kafka.admin import open_admin, open_consumer
 from tests.faults.load import Volume
 from tests.faults.registry import scenario
 from tests.faults.trial import Trial

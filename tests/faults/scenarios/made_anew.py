@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from cli.migrate import run_migrations
 from contracts.topics import Topics
 from runtime.clickhouse import connect_sync
-from runtime.kafka import create_topics, open_admin, wait_for_leaders
+from runtime.kafka.admin import create_topics, open_admin, wait_for_leaders
 from runtime.settings import Settings
 from tests.benchmarks.programs import beside_python
 from tests.environments import environment_of

@@ -24,7 +24,7 @@ from processors.sessionizer.position import user_of
 from processors.sessionizer.restore import STALL_POINT as RESTORE_STALLS
 from processors.sessionizer.transactions import FAILPOINTS
 from runtime.failpoints import FAILPOINT
-from runtime.kafka import open_admin
+from runtime.kafka.admin import open_admin
 from runtime.settings import Settings
 from runtime.startup import require_log
 from tests.processors.sessionizer.running import (

@@ -10,7 +10,7 @@ from contracts.metrics import AGE, INSERT_BYTES, INSERT_DURATION, INSERT_ROWS, R
 from contracts.tables import EVENTS
 from processors.writer.blocks import Block
 from processors.writer.measures import Inserts
-from runtime.measures import Histogram
+from runtime.monitoring.measures import Histogram
 
 NOW_MS = 1_700_000_000_000
 

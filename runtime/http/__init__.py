@@ -1,0 +1,1 @@
+"""HTTP as every service speaks it: connections and their bounds, TLS, proxies, its description."""

@@ -1,0 +1,1 @@
+"""How Kafka is entered, looked after and asked, besides sending and receiving."""

@@ -1,0 +1,82 @@
+"""Questions to Kafka about a log, over connections of their own.
+
+In: partitions. Out: where their logs end for readers of committed records, when a record was
+written, how long a topic is kept. Never: an answer of the consumer that does the work; a wait
+without an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from runtime.kafka.admin import describe_settings, open_admin, open_consumer
+from runtime.kafka.servers import KafkaServers
+from runtime.monitoring.retention import Kept
+
+ANSWER_WITHIN_S = 10.0
+_RETENTION = ("retention.ms", "retention.bytes")
+_FETCH_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The offsets of a log's first record, and behind its last one that can be read."""
+
+    start: int
+    end: int
+
+
+class Probe(Protocol):
+    """What the watch asks of Kafka."""
+
+    async def bounds(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return where logs begin and end; an open transaction is the end."""
+
+    async def received_at(self, place: TopicPartition, offset: int, end: int) -> int | None:
+        """Return when the first record from an offset on was written (ms), None if there is none.
+
+        Markers of transactions, and records of aborted ones, take offsets and are no records.
+        """
+
+    async def kept(self, topics: Iterable[str]) -> Mapping[str, Kept]:
+        """Return for how long topics are kept."""
+
+
+class KafkaProbe:
+    """The probe of a real Kafka; every answer comes within ten seconds, or is a `TimeoutError`."""
+
+    def __init__(self, servers: KafkaServers, consumer: AIOKafkaConsumer) -> None:
+        self._servers = servers
+        self._consumer = consumer
+
+    async def bounds(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return where logs begin and end."""
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            starts = await self._consumer.beginning_offsets(places)
+            ends = await self._consumer.end_offsets(places)
+        return {place: Bounds(starts[place], ends[place]) for place in places}
+
+    async def received_at(self, place: TopicPartition, offset: int, end: int) -> int | None:
+        """Return when the first record from an offset on was written."""
+        async with asyncio.timeout(ANSWER_WITHIN_S), open_consumer(self._servers) as consumer:
+            consumer.assign([place])
+            consumer.seek(place, offset)
+            while await consumer.position(place) < end:
+                found = await consumer.getmany(place, timeout_ms=_FETCH_MS, max_records=1)
+                for record in found.get(place, ()):
+                    return int(record.timestamp)
+        return None
+
+    async def kept(self, topics: Iterable[str]) -> Mapping[str, Kept]:
+        """Return for how long topics are kept."""
+        async with asyncio.timeout(ANSWER_WITHIN_S), open_admin(self._servers) as admin:
+            found = await describe_settings(admin, dict.fromkeys(topics, _RETENTION))
+        return {
+            topic: Kept(int(values["retention.ms"]), int(values["retention.bytes"]))
+            for topic, values in found.items()
+        }

@@ -1,0 +1,65 @@
+"""The watch's questions to a real Kafka: an open transaction is the end, a marker is no record."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from runtime.kafka.admin import open_admin, open_consumer
+from runtime.kafka.probe import KafkaProbe
+from runtime.monitoring.retention import Kept
+from runtime.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_ends_records_and_retention(settings: Settings) -> None:
+    topic = f"{settings.namespace}.probed"
+    place = TopicPartition(topic, 0)
+    began_ms = time.time_ns() // 1_000_000
+    async with open_admin(settings.kafka_servers) as admin:
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"retention.ms": "90000"})])
+    outsider = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_servers.addresses,
+        transactional_id=f"{settings.namespace}-outsider",
+    )
+    async with outsider, open_consumer(settings.kafka_servers) as consumer:
+        probe = KafkaProbe(settings.kafka_servers, consumer)
+        assert (await probe.bounds([place]))[place].end == 0
+        async with outsider.transaction():
+            await outsider.send_and_wait(topic, b"committed", partition=0)
+        await _until_end(probe, place, 2)
+        received = await probe.received_at(place, 0, 2)
+        assert received is not None
+        assert began_ms - 1000 <= received <= time.time_ns() // 1_000_000 + 1000
+        assert await probe.received_at(place, 1, 2) is None, "a marker is no record"
+
+        await outsider.begin_transaction()
+        await outsider.send_and_wait(topic, b"open", partition=0)
+        assert (await probe.bounds([place]))[place].end == 2, "an open transaction is the end"
+        await outsider.abort_transaction()
+        await _until_end(probe, place, 4)
+        assert await probe.received_at(place, 2, 4) is None, "an aborted record is no record"
+
+        assert await probe.kept([topic]) == {topic: Kept(90_000, -1)}
+        await _alter(settings, topic, {"retention.ms": "-1", "retention.bytes": "7000000"})
+        assert await probe.kept([topic]) == {topic: Kept(-1, 7_000_000)}
+
+
+async def _until_end(probe: KafkaProbe, place: TopicPartition, end: int) -> None:
+    for _ in range(100):
+        if (await probe.bounds([place]))[place].end == end:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the log does not end at {end}")
+
+
+async def _alter(settings: Settings, topic: str, values: dict[str, str]) -> None:
+    async with open_admin(settings.kafka_servers) as admin:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=values)
+        await admin.alter_configs([resource])
