@@ -21,7 +21,7 @@ from processors.sessionizer.measures import Transactions
 from processors.sessionizer.partition import Partition, Pipeline, Record
 from processors.sessionizer.position import Position
 from processors.sessionizer.restore import STEP_WITHIN_S, PositionError, restore
-from processors.sessionizer.transactions import Outputs, transactional_producer
+from processors.sessionizer.transactions import Outputs, close, transactional_producer
 from runtime.cancelling import cancel
 from runtime.failpoints import failpoint
 from runtime.kafka.servers import KafkaServers
@@ -143,7 +143,7 @@ class Owner:
             async with asyncio.timeout(STEP_WITHIN_S):
                 await cancel(self._task)
                 if self._producer is not None:
-                    await self._producer.stop()
+                    await close(self._producer)
         except TimeoutError:
             self._work.fail(
                 f"Partition {self.number} cannot be given up within {STEP_WITHIN_S:.0f} s; the "
@@ -187,6 +187,7 @@ class Owner:
             time.monotonic() - started,
         )
         failpoint("sessionizer.after_restore")
+        self._hint_due = True  # whoever gave the partition up may have owed it
         self._begun.set()
 
     async def _next_records(self) -> Sequence[Record]:

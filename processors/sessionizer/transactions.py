@@ -7,9 +7,11 @@ Never: part of one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from contracts.rows import AcceptedRow, RejectedRow, SessionRow, encode_row
 from contracts.topics import Topics
@@ -20,6 +22,8 @@ from runtime.kafka.servers import KafkaServers
 
 TRANSACTION_TIMEOUT_MS = 15_000
 _OTHER_THREAD_FROM_BYTES = 64 * 1024  # a smaller one is compressed in a fraction of a hand-over
+
+log = logging.getLogger(__name__)
 
 FAILPOINTS = (
     "sessionizer.before_begin",
@@ -45,6 +49,18 @@ def transactional_producer(servers: KafkaServers, group: str, partition: int) ->
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         linger_ms=0,
     )
+
+
+async def close(producer: AIOKafkaProducer) -> None:
+    """End a producer whose partition is given up; what it could not do any more is the next one's.
+
+    Fenced in the middle of a transaction, aiokafka's `stop` raises and leaves its connections open.
+    """
+    try:
+        await producer.stop()
+    except KafkaError as error:
+        log.info("A producer was given up within a transaction: %r", error)
+        await producer.client.close()
 
 
 class Outputs:

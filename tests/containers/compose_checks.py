@@ -7,6 +7,7 @@ installation of somebody's; the run has a name, ports, secrets and volumes of it
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import resource
@@ -14,8 +15,9 @@ import secrets
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import create_default_context
@@ -38,11 +40,12 @@ pytestmark = pytest.mark.timeout(900)
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One that runs: how Compose is called, and where its proxy and its authority are found."""
+    """One that runs: how Compose is called, its proxy's authority, a key that may do both."""
 
     command: tuple[str, ...]
     environment: dict[str, str]
     authority: Path
+    key: str
 
     @property
     def url(self) -> str:
@@ -51,17 +54,14 @@ class Installation:
 
     def compose(self, *arguments: str, within_s: float = 120) -> str:
         """Run a command of Compose; return what it prints."""
-        done = subprocess.run(
-            [*self.command, *arguments], env=self.environment, capture_output=True, text=True,
-            timeout=within_s, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
-        return done.stdout
+        return _compose(self.command, self.environment, *arguments, within_s=within_s)
 
     def request(self, path: str, body: bytes | None = None) -> Any:
         """Return the answer to a request through the proxy, its certificate checked."""
         context = create_default_context(cafile=str(self.authority))
-        with urllib.request.urlopen(f"{self.url}{path}", body, 10, context=context) as answer:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        request = urllib.request.Request(f"{self.url}{path}", body, headers)
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
             return json.load(answer)
 
 
@@ -75,11 +75,12 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     program = os.environ["TRACK_TEST_COMPOSE"].split()
     file = folder / "deploy" / "compose.yaml"
     (folder / "limits.yaml").write_text(yaml.safe_dump(_within_limits(file)))
-    running = Installation(
-        (*program, "-p", name, "-f", str(file), "-f", str(folder / "limits.yaml")),
-        {**os.environ, **{each: str(free_port()) for each in _PORTS}},
-        folder / "root.crt",
-    )
+    command = (*program, "-p", name, "-f", str(file), "-f", str(folder / "limits.yaml"))
+    environment = {**os.environ, **{each: str(free_port()) for each in _PORTS}}
+    scopes = ("--scope", "write", "--scope", "read")
+    said = _compose(command, environment, "run", "--rm", "keys", "new", "first", *scopes)
+    key = next(word for word in said.split() if word.startswith("track_"))
+    running = Installation(command, environment, folder / "root.crt", key)
     try:
         running.compose("up", "--detach", "--wait", "--no-build", within_s=_UP_WITHIN_S)
         root = "proxy:/data/caddy/pki/authorities/local/root.crt"
@@ -92,10 +93,21 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 def test_every_example_has_its_answer_through_the_proxy(installation: Installation) -> None:
     done = subprocess.run(
         [str(_TREE / "examples.sh"), installation.url],
-        env={**installation.environment, "CURL_CA_BUNDLE": str(installation.authority)},
+        env={
+            **installation.environment,
+            "CURL_CA_BUNDLE": str(installation.authority),
+            "TRACK_KEY": installation.key,
+        },
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_without_a_key_nobody_comes_in(installation: Installation) -> None:
+    stranger = dataclasses.replace(installation, key="track_none")
+    for path, body in (("/track", b"{}"), ("/metrics", None)):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            stranger.request(path, body)
 
 
 def test_an_event_is_counted_after_each_service_was_killed(installation: Installation) -> None:
@@ -117,6 +129,21 @@ def test_a_producer_on_the_host_reaches_kafka(installation: Installation) -> Non
 
 def test_topics_and_tables_agree(installation: Installation) -> None:
     installation.compose("run", "--rm", "--no-deps", "migrate", "verify")
+
+
+def _compose(
+    command: Sequence[str], environment: Mapping[str, str], *arguments: str, within_s: float = 120
+) -> str:
+    """Run a command of Compose; return what it prints. What fails is told with the last logs."""
+    done = subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True,
+        timeout=within_s, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        logs = [*command, "logs", "--no-color", "--tail", "5"]
+        said = subprocess.run(logs, env=environment, capture_output=True, text=True, check=False)
+        pytest.fail(f"{arguments}: {done.stderr[-1000:]}\n{said.stdout[-4000:]}")
+    return done.stdout
 
 
 def _within_limits(file: Path) -> dict[str, Any]:

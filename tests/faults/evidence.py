@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 from urllib.parse import urlencode
@@ -69,7 +69,6 @@ async def gather_evidence(
     *,
     base_url: str,
     refused: Iterable[str] = (),
-    ends: Sequence[str],
 ) -> tuple[Oracle, Evidence]:
     """Wait until everything is through, and look at all of it."""
     oracle = Oracle(await pipeline_of(settings), f"{ledger.word}-", tuple(refused))
@@ -92,7 +91,6 @@ async def gather_evidence(
                 async for compared in compare(settings)
                 for difference in compared.differences
             ],
-            ends=ends,
         )
     finally:
         client.close()

@@ -300,9 +300,9 @@ def _play_and_judge(trial: Trial) -> list[str]:
             trial.ledger,
             base_url=trial.base_url,
             refused=trial.refused,
-            ends=[said for each in trial.services.all() for said in each.wrong_ends()],
         )
     )
+    evidence.ends = [said for each in trial.services.all() for said in each.wrong_ends()]
     evidence.rss_mb = {
         each.name: (each.rss_mb, rss_bound_mb(each.command, evidence.records))
         for each in trial.services.all()

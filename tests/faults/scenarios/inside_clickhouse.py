@@ -17,12 +17,12 @@ from tests.faults.registry import Play, scenario
 from tests.faults.trial import Trial
 
 _FULL_S = 8.0
-# Half a gigabyte each, for half a minute; the last setting spares them when one is to be ended.
-_TAKERS, _TAKEN_WITHIN_S = 10, 60.0
+# Half a gigabyte each, until they are killed; the last setting spares them when one is to be ended.
+_TAKERS, _TAKEN_WITHIN_S = 10, 80.0
 _TAKE_MEMORY = """
 SELECT uniqExact(number) FROM (
     SELECT number FROM numbers(33554432)
-    UNION ALL SELECT toUInt64(sleepEachRow(1)) FROM numbers(30) SETTINGS max_block_size = 1
+    UNION ALL SELECT toUInt64(sleepEachRow(1)) FROM numbers(120) SETTINGS max_block_size = 1
 ) SETTINGS max_threads = 1, max_memory_usage = 0, memory_overcommit_ratio_denominator = 0
 """
 _EIO_S = 6.0

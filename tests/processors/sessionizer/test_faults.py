@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from confluent_kafka.admin import AdminClient
 
 from cli.migrate import run_migrations
 from contracts.events import Rejected
@@ -22,7 +23,13 @@ from contracts.records import parse_record
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.position import user_of
 from processors.sessionizer.restore import STALL_POINT as RESTORE_STALLS
-from processors.sessionizer.transactions import FAILPOINTS
+from processors.sessionizer.transactions import (
+    FAILPOINTS,
+    close,
+    group_of,
+    transactional_producer,
+)
+from runtime.cancelling import cancel
 from runtime.failpoints import FAILPOINT
 from runtime.kafka.admin import open_admin
 from runtime.settings import Settings
@@ -307,15 +314,56 @@ def test_the_position_and_the_hint_stand_at_the_end(settings: Settings, tmp_path
         asyncio.run(wait_until_processed(settings))
         time.sleep(2.5)
 
-    async def hints() -> dict[int, int]:
-        async with open_admin(settings.kafka_servers) as admin:
-            offsets = await admin.list_consumer_group_offsets(f"{settings.namespace}.sessionizer")
-        return {source.partition: each.offset for source, each in offsets.items()}
-
     states = asyncio.run(read_topic(settings, Topics.of(settings.namespace).state))
-    assert asyncio.run(hints()) == {
-        number: position_of(rows).next for number, rows in states.items() if len(rows) > 1
+    assert asyncio.run(_hints(settings)) == {
+        number: position_of(rows).next for number, rows in states.items()
     }
+
+
+def test_a_hint_that_is_owed_is_given_without_a_record(settings: Settings, tmp_path: Path) -> None:
+    """Whoever was killed may have owed one: a monitor would show a lag that is none."""
+    asyncio.run(run_migrations(settings))
+    asyncio.run(produce(settings, seed=12, events=100))
+    with sessionizer(settings, tmp_path / "output"):
+        asyncio.run(wait_until_processed(settings))
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    for removed in admin.delete_consumer_groups([group_of(settings.namespace)]).values():
+        removed.result(20)
+    with sessionizer(settings, tmp_path / "idle") as idle:
+        states = asyncio.run(read_topic(settings, Topics.of(settings.namespace).state))
+        ends = {number: position_of(rows).next for number, rows in states.items()}
+        deadline = time.monotonic() + 30
+        while (hints := asyncio.run(_hints(settings))) != ends:
+            assert time.monotonic() < deadline, f"{hints}, not {ends}: {idle.words()}"
+            time.sleep(0.2)
+
+
+def test_a_producer_that_was_fenced_within_its_commit_is_closed(settings: Settings) -> None:
+    asyncio.run(run_migrations(settings))
+    topics, group = Topics.of(settings.namespace), group_of(settings.namespace)
+
+    async def fence() -> None:
+        former = transactional_producer(settings.kafka_servers, group, 0)
+        await former.start()
+        await former.begin_transaction()
+        await former.send_and_wait(topics.state, b"{}", b"u:nobody", partition=0)
+        successor = transactional_producer(settings.kafka_servers, group, 0)
+        await successor.start()
+        committing = asyncio.create_task(former.commit_transaction())
+        await asyncio.sleep(0)  # it is asked for, and not done
+        await cancel(committing)
+        await close(former)
+        assert not any(each.connected() for each in former.client._conns.values())
+        await close(successor)
+
+    asyncio.run(fence())
+
+
+async def _hints(settings: Settings) -> dict[int, int]:
+    """Return the sessionizer's committed offsets, which monitors of lag go by."""
+    async with open_admin(settings.kafka_servers) as admin:
+        offsets = await admin.list_consumer_group_offsets(group_of(settings.namespace))
+    return {source.partition: each.offset for source, each in offsets.items()}
 
 
 def _renamed(settings: Settings, namespace: str) -> Settings:
