@@ -12,20 +12,23 @@ from pathlib import Path
 
 from contracts.tables import BASE_TABLES
 from runtime.clickhouse import ClickHouseError, connect_sync
+from tests.faults.load import Volume
 from tests.faults.refusals import REFUSED, expect_refusal, require_done
 from tests.faults.registry import Play, scenario
 from tests.faults.trial import Trial
 
 _FULL_S = 8.0
-# Half a gigabyte each, until they are killed; the last setting spares them when one is to be ended.
-_TAKERS, _TAKEN_WITHIN_S = 10, 80.0
+_EIO_S = 6.0
+_TAKING_S, _REFUSED_WITHIN_S = 20.0, 60.0
+# A fifth of a gigabyte each, then what still fits in between, until all are killed.
+_NUMBERS = (1 << 25,) * 24 + (1 << 23,) * 4 + (1 << 21,) * 8 + (1 << 19,) * 8
+# The last setting spares the questions when ClickHouse chooses one to be ended.
 _TAKE_MEMORY = """
 SELECT uniqExact(number) FROM (
-    SELECT number FROM numbers(33554432)
+    SELECT number FROM numbers({count:UInt64})
     UNION ALL SELECT toUInt64(sleepEachRow(1)) FROM numbers(120) SETTINGS max_block_size = 1
 ) SETTINGS max_threads = 1, max_memory_usage = 0, memory_overcommit_ratio_denominator = 0
 """
-_EIO_S = 6.0
 _SELECT_YOUNGEST = """
 SELECT path FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active
@@ -117,15 +120,19 @@ for _error in _NO_INSERTS:
     )(_refuse_inserts(_error))
 
 
-@scenario()
+@scenario(volume=Volume(per_s=1_500))
 def clickhouse_has_too_little_memory(trial: Trial) -> None:
     """Questions take all of ClickHouse's memory: MEMORY_LIMIT_EXCEEDED; blocks go in later."""
-    log = trial.services["writer"].log
+    writer = trial.services["writer"]
     with _memory_taken(trial):
+        # Rows gather meanwhile: an insert of a few takes less than ClickHouse accounts for.
+        writer.stop()
+        trial.sleep(_TAKING_S)
+        writer.start()
         trial.wait_for(
-            lambda: "MEMORY_LIMIT_EXCEEDED" in log.read_text(errors="replace"),
+            lambda: "MEMORY_LIMIT_EXCEEDED" in writer.log.read_text(errors="replace"),
             "an insert that is answered MEMORY_LIMIT_EXCEEDED",
-            _TAKEN_WITHIN_S,
+            _REFUSED_WITHIN_S,
         )
         trial.sleep(_FULL_S)
 
@@ -135,16 +142,16 @@ def _memory_taken(trial: Trial) -> Iterator[None]:
     """Let questions take ClickHouse's memory for as long as the block lasts."""
     ending = threading.Event()
 
-    def take() -> None:
+    def take(count: int) -> None:
         client = connect_sync(trial.settings)
         while not ending.is_set():
             with suppress(ClickHouseError):
-                client.command(_TAKE_MEMORY)
+                client.command(_TAKE_MEMORY, {"count": count})
         client.close()
 
-    with ThreadPoolExecutor(_TAKERS) as threads:
-        for _ in range(_TAKERS):
-            threads.submit(take)
+    with ThreadPoolExecutor(len(_NUMBERS)) as threads:
+        for count in _NUMBERS:
+            threads.submit(take, count)
         try:
             yield
         finally:

@@ -358,8 +358,8 @@ def test_a_producer_that_was_fenced_within_its_commit_is_closed(settings: Settin
         await close(successor)
 
     asyncio.run(fence())
-    # aiokafka's futures say in their end that nobody asked them; not in the middle of a parser's work,
-    # which Python 3.11 takes for a fault of its own.
+    # aiokafka's futures say in their end that nobody asked them; not in the middle of a parser's
+    # work, which Python 3.11 takes for a fault of its own.
     gc.collect()
 
 
