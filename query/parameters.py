@@ -87,10 +87,10 @@ def parse_question(parameters: Mapping[str, str]) -> Question | Refusal:
         return Refusal(
             Code.INVALID_RANGE, "end_date is before start_date; it must be the same day or later"
         )
-    grouping = _GROUPINGS.get(parameters.get("group_by") or Grouping.DAY)
+    grouping = _GROUPINGS.get(parameters.get("group_by", Grouping.DAY))
     if grouping is None:
         return Refusal(Code.INVALID_GROUP_BY, "group_by must be day, week or month")
-    timezone = parameters.get("timezone") or "UTC"
+    timezone = parameters.get("timezone", "UTC")
     if timezone not in _timezones():
         return refuse_timezone()
     user_id = parameters.get("user_id")

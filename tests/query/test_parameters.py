@@ -54,6 +54,8 @@ def test_a_date_is_malformed_or_impossible(name: str, text: str) -> None:
         ({"end_date": "2024-12-31"}, Code.INVALID_RANGE, "end_date"),
         ({"group_by": "year"}, Code.INVALID_GROUP_BY, "group_by must be day, week or month"),
         ({"group_by": "DAY"}, Code.INVALID_GROUP_BY, "group_by must be day, week or month"),
+        ({"group_by": ""}, Code.INVALID_GROUP_BY, "group_by must be day, week or month"),
+        ({"timezone": ""}, Code.INVALID_TIMEZONE, "timezone"),
         ({"timezone": "Mars/Olympus"}, Code.INVALID_TIMEZONE, "timezone"),
         ({"timezone": "../../etc/passwd"}, Code.INVALID_TIMEZONE, "timezone"),
         ({"timezone": "localtime"}, Code.INVALID_TIMEZONE, "timezone"),
