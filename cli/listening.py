@@ -76,7 +76,7 @@ def plain_problem(settings: Settings) -> str | None:
     """Return why the services may not listen on the address that is set; None if they may."""
     if settings.tls_certificate or settings.proxies or settings.plain_http == "yes":
         return None
-    _resolve(settings.host, settings.port)
+    _resolve(settings.host, settings.port)  # a host that is none is told as that
     if is_of_this_machine(settings.host):
         return None
     return (

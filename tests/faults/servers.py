@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from confluent_kafka.admin import AdminClient
-
 from deploy.local.clickhouse import ClickHouse, start_clickhouse
 from deploy.local.kafka import Kafka, start_kafka
 from deploy.local.machine import free_port
@@ -110,12 +108,6 @@ class FaultyServers:
     def start_kafka(self) -> None:
         """Start the broker again, on what it had written."""
         self._kafka = self._start_kafka()
-
-    def delete_group(self, group: str) -> None:
-        """Remove a group that has no members, and its offsets, as if they had expired."""
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        for deleted in admin.delete_consumer_groups([group]).values():
-            deleted.result(20)
 
     def kill_clickhouse(self) -> None:
         """Kill -9 ClickHouse."""

@@ -167,6 +167,10 @@ class Service:
             for armed, code in zip(self._armed, self.ends, strict=False)
         )
 
+    def has_said(self, words: str) -> bool:
+        """Whether its log, through all its lives, has these words."""
+        return words in self.log.read_text(errors="replace")
+
     def last_words(self) -> str:
         """Return what it has said last."""
         return last_lines(self.log)

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.admin import DeleteGroupsRequest
 
 import runtime.failpoints
 from cli.migrate import migrate
@@ -31,6 +29,7 @@ from runtime.kafka.admin import open_admin
 from runtime.settings import Settings
 from runtime.startup import StartupError
 from tests.conftest import Servers, settings_on
+from tests.groups import delete_group
 from tests.processors.writer.pipeline import Pipeline
 
 POISON = 3
@@ -130,16 +129,6 @@ async def _mark(settings: Settings) -> None:
         await client.close()
 
 
-async def _delete_group(settings: Settings) -> None:
-    admin = AIOKafkaAdminClient(**settings.kafka_servers.client_arguments())
-    await admin.start()
-    group = f"{settings.namespace}.writer"
-    node = await admin.find_coordinator(group)
-    response = await admin._send_request_to_node(node, DeleteGroupsRequest([group]))
-    await admin.close()
-    assert response.results[0][1] == 0
-
-
 def break_rows(broken: Broken) -> None:
     """Every kind of wrong row, and a rollup beside them."""
     accepted = broken.topics.accepted
@@ -196,7 +185,7 @@ def test_offsets_that_somebody_has_set(broken: Broken) -> None:
 
 
 def test_a_group_without_offsets(broken: Broken, capsys: pytest.CaptureFixture[str]) -> None:
-    asyncio.run(_delete_group(broken.settings))
+    delete_group(broken.settings.kafka, f"{broken.settings.namespace}.writer")
     assert "has no offset" in broken.says_before_it_does(capsys)
     assert repair(broken.settings, confirmed=True)
     broken.is_whole()

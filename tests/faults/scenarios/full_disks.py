@@ -17,6 +17,7 @@ import httpx
 
 from tests.faults.load import Volume
 from tests.faults.registry import scenario
+from tests.faults.services import Service
 from tests.faults.trial import Trial
 
 _SIZE_MB, _LEFT_MB = 1_500, 1
@@ -51,8 +52,8 @@ def clickhouses_disk_is_full(trial: Trial) -> None:
     with _small_disk(
         trial, "clickhouse", servers.kill_clickhouse, servers.start_clickhouse
     ) as disk:
-        log = trial.services["writer"].log
-        trial.wait_for(lambda: _has_no_room(disk, log), "an insert without room", _FULL_WITHIN_S)
+        writer = trial.services["writer"]
+        trial.wait_for(lambda: _has_no_room(disk, writer), "an insert without room", _FULL_WITHIN_S)
         _keep_full(disk, _FULL_S)
         _empty(disk)
 
@@ -96,11 +97,10 @@ def _can_mount(trial: Trial) -> bool:
     return False
 
 
-def _has_no_room(disk: Path, log: Path) -> bool:
+def _has_no_room(disk: Path, writer: Service) -> bool:
     """Fill the disk once more; tell whether the writer has been told of it."""
     _fill(disk)
-    said = log.read_text(errors="replace")
-    return "No space left" in said or "NOT_ENOUGH_SPACE" in said
+    return writer.has_said("No space left") or writer.has_said("NOT_ENOUGH_SPACE")
 
 
 def _keep_full(disk: Path, seconds: float) -> None:

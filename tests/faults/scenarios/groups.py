@@ -15,6 +15,7 @@ from runtime.kafka.admin import open_admin, open_consumer
 from tests.faults.load import Volume
 from tests.faults.registry import scenario
 from tests.faults.trial import Trial
+from tests.groups import delete_group
 
 _REFUSED = 78
 _END = -1
@@ -89,7 +90,7 @@ def _places(trial: Trial, topics: list[str]) -> list[TopicPartition]:
 async def _reset(trial: Trial, group: str, places: list[TopicPartition], to: int | None) -> None:
     """Set a group's offsets to the beginning, to the end, or (None) remove them."""
     if to is None:
-        trial.servers.delete_group(group)
+        delete_group(trial.settings.kafka, group)
         return
     async with open_consumer(trial.settings.kafka_servers) as consumer:
         ends = await consumer.end_offsets(places)

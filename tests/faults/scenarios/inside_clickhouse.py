@@ -107,7 +107,7 @@ def _refuse_inserts(error: str) -> Play:
                 _set(trial, table, f"MODIFY SETTING {setting} = {value}")
                 trial.sleep(_FULL_S / 4)
                 _set(trial, table, f"RESET SETTING {setting}")
-        if error not in trial.services["writer"].log.read_text(errors="replace"):
+        if not trial.services["writer"].has_said(error):
             trial.found(f"ClickHouse never answered {error}")
 
     return play
@@ -130,7 +130,7 @@ def clickhouse_has_too_little_memory(trial: Trial) -> None:
         trial.sleep(_TAKING_S)
         writer.start()
         trial.wait_for(
-            lambda: "MEMORY_LIMIT_EXCEEDED" in writer.log.read_text(errors="replace"),
+            lambda: writer.has_said("MEMORY_LIMIT_EXCEEDED"),
             "an insert that is answered MEMORY_LIMIT_EXCEEDED",
             _REFUSED_WITHIN_S,
         )

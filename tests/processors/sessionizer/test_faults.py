@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from confluent_kafka.admin import AdminClient
 
 from cli.migrate import run_migrations
 from contracts.events import Rejected
@@ -35,6 +34,7 @@ from runtime.failpoints import FAILPOINT
 from runtime.kafka.admin import open_admin
 from runtime.settings import Settings
 from runtime.startup import require_log
+from tests.groups import delete_group
 from tests.processors.sessionizer.running import (
     Expected,
     Sessionizer,
@@ -327,9 +327,7 @@ def test_a_hint_that_is_owed_is_given_without_a_record(settings: Settings, tmp_p
     asyncio.run(produce(settings, seed=12, events=100))
     with sessionizer(settings, tmp_path / "output"):
         asyncio.run(wait_until_processed(settings))
-    admin = AdminClient({"bootstrap.servers": settings.kafka})
-    for removed in admin.delete_consumer_groups([group_of(settings.namespace)]).values():
-        removed.result(20)
+    delete_group(settings.kafka, group_of(settings.namespace))
     with sessionizer(settings, tmp_path / "idle") as idle:
         states = asyncio.run(read_topic(settings, Topics.of(settings.namespace).state))
         ends = {number: position_of(rows).next for number, rows in states.items()}
