@@ -22,6 +22,7 @@ from contracts.timestamps import format_timestamp, parse_timestamp
 
 FAST_CLOCK_MS = 1000  # a clock that is a little fast is no news
 FUTURE = "Timestamp was in the future; server time was used"
+WARNING, ORIGINAL_TIMESTAMP = "warning", "originalTimestamp"
 TRUNCATED = "Metadata truncated due to size limit"
 _NOTHING = b"{}"
 
@@ -64,11 +65,11 @@ def _mend_metadata(metadata: bytes, future: str | None) -> bytes:
         raise ValueError("admission was given metadata that is not an object")
     warning: dict[str, Value] = {}
     if future is not None:
-        warning = {"warning": FUTURE, "originalTimestamp": future}
+        warning = {WARNING: FUTURE, ORIGINAL_TIMESTAMP: future}
     whole = encode_json(_beside(sent, warning) | warning)
     if len(whole) <= MAX_METADATA_BYTES:
         return whole
-    warning["warning"] = f"{FUTURE}; {TRUNCATED}" if warning else TRUNCATED
+    warning[WARNING] = f"{FUTURE}; {TRUNCATED}" if warning else TRUNCATED
     warning["originalSize"] = len(encode_json(sent))
     left = MAX_METADATA_BYTES - len(encode_json(warning)) + 1
     return encode_json(fitting(_beside(sent, warning).items(), left) | warning)

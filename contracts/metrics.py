@@ -105,7 +105,7 @@ HTTP_REQUESTS = _counter(
 )
 HTTP_DURATION = _histogram(
     "track_http_request_duration_seconds",
-    "From a request to its answer, POST /track left out",
+    "From a request to its answer, those with events left out",
     _HTTP,
     _QUICK_S,
     "route",
@@ -113,13 +113,20 @@ HTTP_DURATION = _histogram(
 HTTP_CONNECTIONS = _gauge("track_http_connections", "Open connections", _HTTP)
 ACKNOWLEDGEMENT = _histogram(
     "track_acknowledgement_duration_seconds",
-    "From a POST /track to Kafka's acknowledgement of its event",
+    "From a request with events to Kafka's acknowledgement of all of them",
     (Service.INGEST,),
     _QUICK_S,
+    "route",
 )
 HTTP_REFUSALS = _counter(
     "track_http_refusals_total",
-    "POST /track that were not answered with 200, by the code of the error",
+    "Requests with events that were not answered with 200, by the code of the error",
+    (Service.INGEST,),
+    "reason",
+)
+REPORTED_EVENTS = _counter(
+    "track_http_reported_events_total",
+    "Events of batches that were none: reported to their sender, and kept as rejected",
     (Service.INGEST,),
     "reason",
 )

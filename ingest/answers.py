@@ -75,6 +75,22 @@ def logged(event_id: bytes, more: tuple[Header, ...]) -> Message:
     }
 
 
+def success(body: bytes, media: bytes, more: tuple[Header, ...]) -> Answer:
+    """Return the two messages of an answer with this body of this type."""
+    start: Message = {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [
+            (b"content-type", media),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            *OPEN_TO_ALL,
+            *more,
+        ],
+    }
+    return start, {"type": "http.response.body", "body": body}
+
+
 def error_body(code: str, message: str) -> bytes:
     """Return the JSON of an error."""
     return msgspec.json.encode({"status": "error", "code": code, "message": message})
@@ -114,3 +130,5 @@ def closing(answer: Answer) -> Answer:
 
 
 UNAVAILABLE = error(Problem.UNAVAILABLE, "Failed to log event")
+OVERLOADED = error(Problem.OVERLOADED, "Too much is under way here; send it again in a moment")
+FAILED = error(Problem.INTERNAL_ERROR, "Something went wrong here")

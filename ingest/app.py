@@ -1,7 +1,7 @@
 """The HTTP application of ingest, assembled: the whole path is seen here.
 
-In: settings. Out: an ASGI application. `POST /track` is taken in front of Starlette's middleware
-and router, which would cost a quarter of a request's time; everything else is Starlette's.
+In: settings. Out: an ASGI application. Events are taken in front of Starlette's middleware and
+router, which would cost a quarter of a request's time; everything else is Starlette's.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts.topics import Topics
+from ingest import segment_browser
+from ingest.batch import Batch
 from ingest.cors import OpenToAllOrigins
+from ingest.dialects.table import ENTRIES
 from ingest.measures import samples_of
-from ingest.openapi import PATH, ingest_part
+from ingest.openapi import ingest_part
 from ingest.publisher import OnFailure, Publisher
+from ingest.reading import Reader
 from ingest.routes import create_starlette, health_routes
-from ingest.track import Track
+from ingest.track import PATH, Track
 from runtime.access.guards import Guard, open_guards
 from runtime.http.measures import Requests
 from runtime.http.openapi import document, document_route
@@ -70,7 +74,7 @@ def log_partitions(settings: Settings) -> Callable[[], Awaitable[int]]:
 
 
 class Ingest:
-    """The parts of ingest: the way into Kafka and the endpoint before it."""
+    """The parts of ingest: the way into Kafka and the endpoints before it."""
 
     def __init__(
         self,
@@ -81,7 +85,9 @@ class Ingest:
     ) -> None:
         topic = Topics.of(settings.namespace).events
         self._publisher = Publisher(settings.kafka_servers, topic, count_partitions, on_failure)
-        self._track = Track(self._publisher, guard, settings.in_flight_bytes)
+        self._reader = Reader(settings.in_flight_bytes)
+        self._track = Track(self._publisher, guard, self._reader)
+        self._batches = [Batch(each, self._publisher, guard, self._reader) for each in ENTRIES]
 
     @property
     def is_ready(self) -> bool:
@@ -92,7 +98,7 @@ class Ingest:
     async def running(self) -> AsyncIterator[None]:
         """Connect in the background; at the end send what waits, and close."""
         self._publisher.start()
-        expiry = asyncio.create_task(self._track.expire_slow_bodies())
+        expiry = asyncio.create_task(self._reader.expire_slow_bodies())
         try:
             yield
         finally:
@@ -101,11 +107,15 @@ class Ingest:
 
     def samples(self) -> Iterator[Sample]:
         """Give the numbers for Prometheus."""
-        return samples_of(self._track, self._publisher)
+        return samples_of(self._track, self._batches, self._publisher)
 
     def routes(self) -> list[BaseRoute]:
-        """Return what Starlette routes to the endpoint, so that other methods get their answer."""
-        return [Route(PATH, self._track, methods=["POST"])]
+        """Return what Starlette routes to endpoints, so that other methods get their answer."""
+        endpoints = (self._track, *self._batches)
+        return [
+            *(Route(each.path, each, methods=[each.method]) for each in endpoints),
+            *segment_browser.routes(),
+        ]
 
     def in_front_of(self, app: ASGIApp) -> ASGIApp:
         """Return the application that takes events at once and leaves all the rest to `app`.
@@ -113,10 +123,14 @@ class Ingest:
         It is a plain function: a coroutine more would be paid by each request.
         """
         track = self._track
+        batches = {(each.path, each.method): each for each in self._batches}
 
         def take(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-            if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            if scope["type"] != "http":
+                return app(scope, receive, send)
+            path, method = scope["path"], scope["method"]
+            if path == PATH and method == "POST":
                 return track(scope, receive, send)
-            return app(scope, receive, send)
+            return batches.get((path, method), app)(scope, receive, send)
 
         return take

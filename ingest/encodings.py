@@ -1,8 +1,8 @@
 """A body that comes compressed, unfolded piece by piece within a bound.
 
 In: the value of Content-Encoding, then the pieces of a body. Out: the body, or the answer that says
-what is wrong with it. Never: more bytes than an event may have plus one, whatever a few bytes
-promise to become.
+what is wrong with it. Never: more bytes than the body may have or than there is room for, and one
+more, whatever a few bytes promise to become.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from contracts.events import MAX_EVENT_BYTES, Reason
-from ingest.answers import Answer, Problem, error
+from ingest.answers import OVERLOADED, Answer, Problem, error
 
 if sys.version_info >= (3, 14):
     from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
@@ -43,34 +43,47 @@ class Flaw(Enum):
     """What can be wrong with a compressed body."""
 
     TOO_LARGE = auto()
+    NO_ROOM = auto()
     CORRUPT = auto()
     INCOMPLETE = auto()
 
 
 class Unfolding:
-    """A body that is being unfolded."""
+    """A body that is being unfolded, to at most so many bytes."""
 
-    def __init__(self, name: str, begin: _Begin, *, most_members: int = MAX_MEMBERS) -> None:
+    def __init__(
+        self, name: str, begin: _Begin, most_bytes: int, *, most_members: int = MAX_MEMBERS
+    ) -> None:
+        self.size = 0
         self._name = name
         self._begin = begin
+        self._most_bytes = most_bytes
         self._most_members = most_members
         self._members = 0
         self._current: _Decompressor | None = None
         self._pieces: list[bytes] = []
-        self._size = 0
 
-    def feed(self, piece: bytes) -> Answer | None:
-        """Take a piece; return the answer to a body that need not be read any further."""
-        flaw = self._unfold(piece)
-        return None if flaw is None else _answer(flaw, self._name)
+    def feed(self, piece: bytes, room: int) -> Answer | None:
+        """Take a piece, for which there are so many bytes of room.
+
+        Returns the answer to a body that need not be read any further.
+        """
+        flaw = self._unfold(piece, self.size + room)
+        return None if flaw is None else _answer(flaw, self._name, self._most_bytes)
+
+    def take(self) -> bytes:
+        """Return what has been unfolded since the last call."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
     def finish(self) -> bytes | Answer:
-        """Return the body, or the answer to one that has not come to its end."""
+        """Return what is left of the body, or the answer to one that has not come to its end."""
         if self._current is None or not self._current.eof:
-            return _answer(Flaw.INCOMPLETE, self._name)
-        return b"".join(self._pieces)
+            return _answer(Flaw.INCOMPLETE, self._name, self._most_bytes)
+        return self.take()
 
-    def _unfold(self, piece: bytes) -> Flaw | None:
+    def _unfold(self, piece: bytes, room: int) -> Flaw | None:
+        most = min(self._most_bytes, room)
         while piece:
             current = self._current
             if current is None or current.eof:
@@ -79,20 +92,20 @@ class Unfolding:
                 self._members += 1
                 self._current = current = self._begin(piece[0])
             try:
-                unfolded = current.decompress(piece, MAX_EVENT_BYTES + 1 - self._size)
+                unfolded = current.decompress(piece, most + 1 - self.size)
             except (zlib.error, ZstdError):
                 return Flaw.CORRUPT
             self._pieces.append(unfolded)
-            self._size += len(unfolded)
-            if self._size > MAX_EVENT_BYTES:
-                return Flaw.TOO_LARGE
+            self.size += len(unfolded)
+            if self.size > most:
+                return Flaw.TOO_LARGE if most == self._most_bytes else Flaw.NO_ROOM
             piece = current.unused_data if current.eof else b""
         return None
 
 
-def flaws() -> Iterator[Answer]:
-    """Give each answer to a compressed body that cannot be unfolded."""
-    return (_answer(flaw, "gzip") for flaw in Flaw)
+def flaws(most_bytes: int) -> Iterator[Answer]:
+    """Give each answer to a compressed body that cannot be unfolded to so many bytes."""
+    return (_answer(flaw, "gzip", most_bytes) for flaw in Flaw)
 
 
 def is_known(encoding: bytes) -> bool:
@@ -100,9 +113,9 @@ def is_known(encoding: bytes) -> bool:
     return _normalized(encoding) in _KNOWN
 
 
-def unfolding_of(encoding: bytes) -> Unfolding | None:
+def unfolding_of(encoding: bytes, most_bytes: int = MAX_EVENT_BYTES) -> Unfolding | None:
     """Return how a body of this Content-Encoding, a known one, is unfolded; None for identity."""
-    return _KNOWN[_normalized(encoding)]()
+    return _KNOWN[_normalized(encoding)](most_bytes)
 
 
 def _normalized(encoding: bytes) -> bytes:
@@ -123,21 +136,23 @@ def _begin_zstd(_: int) -> _Decompressor:
     return ZstdDecompressor(options=_ZSTD)
 
 
-_KNOWN: dict[bytes, Callable[[], Unfolding | None]] = {
-    b"": lambda: None,
-    b"identity": lambda: None,
-    b"gzip": lambda: Unfolding("gzip", _begin_gzip),
-    b"x-gzip": lambda: Unfolding("gzip", _begin_gzip),
-    b"deflate": lambda: Unfolding("deflate", _begin_deflate, most_members=1),
-    b"zstd": lambda: Unfolding("zstd", _begin_zstd),
+_KNOWN: dict[bytes, Callable[[int], Unfolding | None]] = {
+    b"": lambda _: None,
+    b"identity": lambda _: None,
+    b"gzip": lambda most: Unfolding("gzip", _begin_gzip, most),
+    b"x-gzip": lambda most: Unfolding("gzip", _begin_gzip, most),
+    b"deflate": lambda most: Unfolding("deflate", _begin_deflate, most, most_members=1),
+    b"zstd": lambda most: Unfolding("zstd", _begin_zstd, most),
 }
 
 
-def _answer(flaw: Flaw, name: str) -> Answer:
+def _answer(flaw: Flaw, name: str, most_bytes: int) -> Answer:
     match flaw:
         case Flaw.TOO_LARGE:
-            message = f"The body unfolds to more than {MAX_EVENT_BYTES} bytes"
+            message = f"The body unfolds to more than {most_bytes} bytes"
             return error(Reason.TOO_LARGE, message)
+        case Flaw.NO_ROOM:
+            return OVERLOADED
         case Flaw.CORRUPT:
             message = f"Content-Encoding says {name}, but the body, or what follows it, is not that"
             return error(Problem.INVALID_ENCODING, message)

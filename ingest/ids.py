@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from urllib.parse import quote
+
+from contracts.events import Reason, Rejected, check_event_id
 
 _COUNTERS = 4096  # the 12 bits after the version count within a millisecond
 _POOL_IDS = 512
@@ -58,6 +61,20 @@ class EventIds:
         self._millisecond = millisecond
         self._prefix = f"{digits[:8]}-{digits[8:]}-7"
         self._counter = 0
+
+
+def client_key(headers: Mapping[bytes, bytes]) -> str | Rejected | None:
+    """Return the `Idempotency-Key` of a request, if it has one, or what is wrong with it."""
+    given = headers.get(b"idempotency-key")
+    if given is None:
+        return None
+    key = parse_idempotency_key(given)
+    if key is None:
+        return Rejected(Reason.INVALID_EVENT_ID, "Idempotency-Key is not a quoted string")
+    rejected = check_event_id(key)
+    if rejected is not None:
+        return Rejected(rejected.reason, f"Idempotency-Key is no event_id: {rejected.message}")
+    return key
 
 
 def parse_idempotency_key(value: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""What ingest says of itself in OpenAPI: POST /track, its event and its answers.
+"""What ingest says of itself in OpenAPI: its routes, their events and answers.
 
 In: the types, limits and answers of the code. Out: a part of the document. Never: a limit or a
 sentence that the code does not have; an error's example is what the code says to a bad event.
@@ -6,7 +6,9 @@ sentence that the code does not have; an error's example is what the code says t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,14 +25,21 @@ from contracts.events import (
     parse_event,
 )
 from contracts.metadata import MAX_METADATA_BYTES, MAX_METADATA_DEPTH
-from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, Problem, error, logged
+from ingest.answers import LOGGED_BODY, OVERLOADED, UNAVAILABLE, Answer, Problem, error, logged
+from ingest.batch import TOO_MANY
+from ingest.dialects.cloudevents import NEITHER
+from ingest.dialects.described import Description, describe
+from ingest.dialects.table import ENTRIES, Entry
 from ingest.encodings import flaws
-from ingest.requests import REFUSALS, TYPES
-from ingest.track import OVER_LIMIT, OVERLOADED, TOO_SLOW
+from ingest.reading import too_slow
+from ingest.requests import TYPES, Bodies
+from ingest.segment_browser import METRICS_PATH, SETTINGS_PATH
+from ingest.track import BODIES, PATH
 from runtime.access.keys import Scope
 from runtime.http.openapi import (
     JSON,
     LIMITS_TOLD,
+    OPEN,
     Node,
     Part,
     Told,
@@ -41,7 +50,6 @@ from runtime.http.openapi import (
     told,
 )
 
-PATH = "/track"
 # A record of Kafka or a row can have these, a body of POST /track cannot.
 NEVER_OF_A_BODY = frozenset((Reason.INVALID_CLOUDEVENT, Reason.NO_VALUE, Reason.REFUSED_BY_STORAGE))
 # Starlette's, at a path or with a method that the document does not have.
@@ -83,7 +91,7 @@ _BAD: Mapping[Reason, bytes] = {
 
 def ingest_part() -> Part:
     """Return the part of ingest."""
-    errors = *map(_told, _answers()), *refusals(Scope.WRITE)
+    errors = *map(_told, (*_of_an_event(), *_of_a_request(BODIES))), *refusals(Scope.WRITE)
     operation = {
         "operationId": "track",
         "summary": "Log an event",
@@ -100,7 +108,8 @@ def ingest_part() -> Part:
         },
         "responses": {"200": _logged(), **failures(errors)},
     }
-    return Part({PATH: {"post": operation}}, {Event.__name__: event_schema()})
+    paths = {PATH: {"post": operation}, **{each.path: _route(each) for each in ENTRIES}, **_pages()}
+    return Part(paths, {Event.__name__: event_schema()})
 
 
 def event_schema() -> Node:
@@ -123,6 +132,97 @@ def event_schema() -> Node:
 def _text_of(field: Node) -> Node:
     """Return the schema of a field's text, where it may be null as well."""
     return next((each for each in field.get("anyOf", ()) if each.get("type") != "null"), field)
+
+
+def _route(entry: Entry) -> Node:
+    """Return the Path Item of a route of the table."""
+    described = describe(entry)
+    answers = [*_of_a_request(entry.bodies), _LONG_KEY]
+    if described.is_about_one:
+        answers += _of_an_event()
+    if entry.method == "POST":
+        answers.append(TOO_MANY)
+    if entry.bodies.types is None and entry.method == "POST":
+        answers.append(error(NEITHER.reason, NEITHER.message))
+    errors = *map(_told, answers), *refusals(Scope.WRITE)
+    media = entry.media.decode()
+    schema = described.answer or {"type": "string", "contentMediaType": media}
+    taken = {"description": "Kafka has all of it", "content": {media: {"schema": schema}}}
+    operation = {
+        "operationId": _OPERATION(entry.path[1:]),
+        "summary": described.about,
+        "tags": ["events" if entry.dialect == "track" else entry.dialect],
+        **guarded(Scope.WRITE),
+        "parameters": [_IDEMPOTENCY_KEY, *_parameters(described)],
+        **_body_of(described),
+        "responses": {"200": {**taken, "headers": dict(LIMITS_TOLD)}, **failures(errors)},
+    }
+    return {entry.method.lower(): operation}
+
+
+def _body_of(described: Description) -> Node:
+    if not described.contents:
+        return {}
+    content = {
+        media: {
+            "schema": {"type": "string"} if isinstance(example, str) else described.schema,
+            "example": example,
+        }
+        for media, example in described.contents.items()
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _parameters(described: Description) -> Iterator[Node]:
+    for name, example in described.parameters.items():
+        yield {
+            "name": name,
+            "in": "query",
+            "required": name in ("event", "user_id"),
+            "schema": {"type": "string"},
+            "example": example,
+        }
+
+
+def _pages() -> Mapping[str, Node]:
+    """Return what Segment's page script asks for beside events."""
+    settings = {"type": "object", "required": ["integrations"]}
+    taken = {"type": "object", "properties": {"success": {"const": True}}}
+    return {
+        SETTINGS_PATH: {
+            "get": {
+                "operationId": "segment_settings",
+                "summary": "What Segment's page script needs to send its events here",
+                "tags": ["segment"],
+                **OPEN,
+                "parameters": [
+                    {
+                        "name": "write_key",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string"},
+                        "example": "KEY",
+                    }
+                ],
+                "responses": {
+                    "200": success("The settings", settings, {"integrations": {}}),
+                    **failures(()),
+                },
+            }
+        },
+        METRICS_PATH: {
+            "post": {
+                "operationId": "segment_metrics",
+                "summary": "Segment's page script's own metrics, which are dropped",
+                "tags": ["segment"],
+                **OPEN,
+                "responses": {
+                    "200": success("Dropped", taken, {"success": True}),
+                    **failures(()),
+                },
+            }
+        },
+    }
 
 
 def _contents() -> Iterator[tuple[str, Node]]:
@@ -152,15 +252,20 @@ def _logged() -> Node:
     return success("Kafka has the event", schema, body, {"X-Event-Id": header, **LIMITS_TOLD})
 
 
-def _answers() -> Iterator[Answer]:
+def _of_an_event() -> Iterator[Answer]:
+    """Give the answers to a request whose one event is none."""
     for reason, body in _BAD.items():
         rejected = parse_event(body)
         if not isinstance(rejected, Rejected) or rejected.reason is not reason:
             raise ValueError(f"the example of {reason} is answered with {rejected}")
         yield error(reason, rejected.message)
-    yield from REFUSALS
-    yield from flaws()
-    yield from (OVER_LIMIT, TOO_SLOW, UNAVAILABLE, OVERLOADED)
+
+
+def _of_a_request(bodies: Bodies) -> Iterator[Answer]:
+    """Give the answers to a request whatever is in it."""
+    yield from bodies.refusals
+    yield from flaws(bodies.most_bytes)
+    yield from (bodies.over_limit, too_slow(bodies), UNAVAILABLE, OVERLOADED)
 
 
 def _told(answer: Answer) -> Told:
@@ -168,6 +273,8 @@ def _told(answer: Answer) -> Told:
     return told(start["status"], start["headers"], end["body"])
 
 
+_LONG_KEY = error(Reason.INVALID_EVENT_ID, "Idempotency-Key is not a quoted string")
+_OPERATION = partial(re.compile("[^a-z0-9]+").sub, "_")
 _IDEMPOTENCY_KEY: Node = {
     "name": "Idempotency-Key",
     "in": "header",

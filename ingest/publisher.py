@@ -78,6 +78,7 @@ class Publisher:
         self._partitions: list[_Partition] = []
         self._partition_of: Callable[[str], int] | None = None
         self._refused: asyncio.Future[bool]
+        self._turn = 0
 
     @property
     def is_ready(self) -> bool:
@@ -106,6 +107,16 @@ class Publisher:
         if self._partition_of is None:
             return self._refused
         return self._partitions[self._partition_of(user_id)].put(user_id.encode(), value, headers)
+
+    def put_anywhere(self, value: bytes, headers: list[Header]) -> asyncio.Future[bool]:
+        """Hand over a record that has no user, as `put` does an event.
+
+        Partitions take turns.
+        """
+        if self._partition_of is None:
+            return self._refused
+        self._turn = (self._turn + 1) % len(self._partitions)
+        return self._partitions[self._turn].put(None, value, headers)
 
     async def stop(self) -> None:
         """Take nothing more, send what waits, and close the producer, within a bounded time."""
@@ -269,7 +280,7 @@ class _Partition:
             stalled_partitions=int(self._is_stalled),
         )
 
-    def put(self, key: bytes, value: bytes, headers: list[Header]) -> asyncio.Future[bool]:
+    def put(self, key: bytes | None, value: bytes, headers: list[Header]) -> asyncio.Future[bool]:
         batch = self._open
         if batch is None:
             if self._is_stalled:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -31,6 +32,7 @@ from runtime.startup import StartupError
 
 AUTHORIZATION = b"authorization"
 KEY_HEADERS: Mapping[Scope, bytes] = {Scope.WRITE: b"x-write-key", Scope.READ: b"x-read-key"}
+KEY_PARAMETER = b"writeKey"
 _MOST_REMEMBERED = 1_000
 _LONGEST_REMEMBERED = 256
 
@@ -105,19 +107,24 @@ class Guard:
         self._renew()
 
     def check(
-        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], count: int = 1
+        self,
+        scope: Mapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        count: int = 1,
+        key: bytes | None = None,
     ) -> Caller | Refusal:
         """Let a request in, or refuse it; `headers` are those of the ASGI scope, by their names.
 
-        `count` is how many events it brings, as far as the limits go.
+        `count` is how many events it brings, as far as the limits go; `key` what its body shows as
+        a key, which counts where its headers and its URL show none.
         """
         if self._keys is not self._ring.keys:
             self._renew()
         if self._is_open:
             return NOBODY
         if not self._policies:
-            return self._identify(scope, headers)
-        return self._admit(scope, headers, count)
+            return self._identify(scope, headers, key)
+        return self._admit(scope, headers, count, key)
 
     def _renew(self) -> None:
         """Forget what was decided by other keys."""
@@ -127,12 +134,14 @@ class Guard:
         self._by_authorization: dict[bytes, Caller | Refusal] = {}
 
     def _identify(
-        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]
+        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], key: bytes | None
     ) -> Caller | Refusal:
-        """Return whose key it is: that of our own header, else that of `Authorization`."""
+        """Return whose key it is: that of our own header, of `Authorization`, the URL, the body."""
         if len(headers) != len(scope["headers"]) and self._has_several(scope["headers"]):
             return _SEVERAL
         shown = headers.get(self._header)
+        if shown is None and AUTHORIZATION not in headers:
+            shown = self._key_in_url(scope) or key
         if shown is not None:
             known = self._by_own_header.get(shown)
             return known or self._look_up((shown.strip(),), shown, self._by_own_header)
@@ -166,8 +175,24 @@ class Guard:
         shown = [name for name, _ in headers if name in (AUTHORIZATION, self._header)]
         return len(set(shown)) < len(shown)
 
+    def _key_in_url(self, scope: Mapping[str, Any]) -> bytes | None:
+        """Return the key of a sender that can set no headers: a beacon, an image."""
+        query: bytes = scope.get("query_string", b"")
+        if self._scope is not Scope.WRITE or KEY_PARAMETER not in query:
+            return None
+        found = [
+            value
+            for name, _, value in (pair.partition(b"=") for pair in query.split(b"&"))
+            if name == KEY_PARAMETER
+        ]
+        return unquote_to_bytes(found[0]) if len(found) == 1 else None
+
     def _admit(
-        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], count: int
+        self,
+        scope: Mapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        count: int,
+        key: bytes | None,
     ) -> Caller | Refusal:
         """Ask the limits too: the one of the address first, so that guesses are bounded by it."""
         now, states = self._clock(), b""
@@ -177,7 +202,7 @@ class Guard:
             if left_s < 0:
                 return self._limited(self._per_address.limit, left_s)
             states = self._per_address.limit.state(left_s)
-        caller = NOBODY if self._keys is None else self._identify(scope, headers)
+        caller = NOBODY if self._keys is None else self._identify(scope, headers, key)
         if isinstance(caller, Refusal):
             return caller
         if self._per_key is not None and caller is not NOBODY:

@@ -3,7 +3,7 @@
 In: an ASGI application. Out: the same one, measured. Never: a route that a client makes up as a
 label; a look at what is sent.
 
-The one path that is too hot for this, POST /track, counts for itself.
+Routes that take events, which are too hot for this, count for themselves.
 """
 
 from __future__ import annotations

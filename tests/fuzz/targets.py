@@ -41,6 +41,7 @@ from contracts.topics import Partitioner
 from ingest.answers import STATUS
 from ingest.ids import header_of, parse_idempotency_key
 from ingest.openapi import NEVER_OF_A_BODY
+from ingest.reading import Reader
 from ingest.track import Track
 from processors.sessionizer.pairing import UserState
 from processors.sessionizer.position import decode_position, encode_position, user_key, user_of
@@ -51,6 +52,7 @@ from runtime.access.key_ring import KeyRing
 from runtime.access.keys import Scope
 from runtime.settings import Settings, SettingsError
 from tests.fuzz import reference
+from tests.fuzz.batches import check_batches
 from tests.fuzz.campaign import Target
 from tests.fuzz.records import WINDOW, Record, Sink, partition_of, read_record
 from tests.fuzz.sessions import Happened, repetitions, sessions
@@ -226,7 +228,7 @@ async def _send(
     async def send(message: Any) -> None:
         said.append(message)
 
-    await Track(publisher, _open_guard, MAX_EVENT_BYTES)(scope, receive, send)
+    await Track(publisher, _open_guard, Reader(MAX_EVENT_BYTES))(scope, receive, send)
     start, end = said
     for name, value in start["headers"]:
         assert b"\r" not in value, name
@@ -404,13 +406,14 @@ def _restored(partition: Any, log: list[Happened]) -> Any:
 
 
 TARGETS = (
-    Target("body", check_body, 3000, 0.35),
-    Target("record", check_record, 2000, 0.25),
+    Target("body", check_body, 3000, 0.3),
+    Target("record", check_record, 2000, 0.2),
     Target("http", check_http, 1000, 0.15),
+    Target("batch", check_batches, 500, 0.15),
     Target("sequence", check_sequence, 150, 0.15),
     Target("timestamp", check_timestamp, 2000, 0.1),
     Target("key", check_key, 2000, 0.05),
-    Target("question", check_question, 1500, 0.1),
+    Target("question", check_question, 1500, 0.05),
     Target("intent", check_intent, 500, 0.02),
     Target("position", check_position, 500, 0.02),
     Target("state", check_state, 500, 0.03),

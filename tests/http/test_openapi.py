@@ -13,11 +13,12 @@ from starlette.routing import BaseRoute, Route
 
 from contracts.events import Event, Reason, Rejected, parse_event
 from ingest.answers import STATUS, Problem
+from ingest.app import Ingest
 from ingest.openapi import NEVER_OF_A_BODY, NOT_OF_THE_PATH, event_schema, ingest_part
 from query.app import create_app
 from query.openapi import query_part
 from query.parameters import Code, Question, parse_question
-from runtime.access.guards import refusals_of
+from runtime.access.guards import open_guards, refusals_of
 from runtime.access.keys import Scope
 from runtime.http.openapi import Part, document
 from runtime.settings import Settings
@@ -37,12 +38,20 @@ def test_it_is_valid(parts: tuple[Part, ...]) -> None:
     OpenAPIV31SpecValidator(json.loads(document("Track", "", *parts))).validate()
 
 
+async def _no_partitions() -> int:
+    return 0
+
+
 def test_every_route_is_in_it() -> None:
     def paths(routes: list[BaseRoute]) -> set[str]:
         return {each.path for each in routes if isinstance(each, Route)}
 
     of_query = paths(create_app(Settings()).routes)
-    assert of_query | {"/track"} == set(WHOLE["paths"])
+    of_ingest = paths(
+        Ingest(Settings(), print, _no_partitions, open_guards(Settings()).write).routes()
+    )
+    assert of_query | of_ingest == set(WHOLE["paths"])
+    assert {"/track", "/track/batch", "/v1/batch", "/pixel.gif"} <= of_ingest
     assert of_query == set(json.loads(document("", "", query_part()))["paths"])
 
 
@@ -66,7 +75,9 @@ def test_every_example_is_as_its_schema_says() -> None:
 
 
 def test_every_reason_and_problem_has_its_place() -> None:
-    promised = {(code, status) for _, path, status, code in promised_codes(WHOLE) if "/t" in path}
+    promised = {
+        (code, status) for _, path, status, code in promised_codes(WHOLE) if path == "/track"
+    }
     closed: set[str] = {*Reason, *Problem} - NEVER_OF_A_BODY - NOT_OF_THE_PATH
     assert {(code, STATUS[code]) for code in closed} <= promised
     of_keys = {each.code for each in refusals_of(Scope.WRITE)}

@@ -251,7 +251,7 @@ def test_other_methods_are_not_allowed(client: httpx.Client, method: str) -> Non
         check_refused(answer, 405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("path", ["/", "/track/", "/tracks", "/track/batch", "/%2e%2e/etc"])
+@pytest.mark.parametrize("path", ["/", "/track/", "/tracks", "/track/batches", "/%2e%2e/etc"])
 def test_other_paths_are_not_there(client: httpx.Client, path: str) -> None:
     check_refused(client.post(path, content=event()), 404, "not_found")
 

@@ -45,7 +45,7 @@ def unfold(encoding: bytes, pieces: list[bytes]) -> bytes | Answer:
     unfolding = unfolding_of(encoding)
     assert unfolding is not None
     for piece in pieces:
-        answer = unfolding.feed(piece)
+        answer = unfolding.feed(piece, MAX_EVENT_BYTES)
         if answer is not None:
             return answer
     return unfolding.finish()

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from contracts.events import MAX_EVENT_BYTES
-from ingest.track import BODY_WITHIN_S
+from ingest.requests import BODY_WITHIN_S
 from runtime.http.patience import HEAD_WITHIN_S
 from runtime.settings import Settings
 from tests.ingest.service import Service, memory_of, start

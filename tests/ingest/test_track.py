@@ -15,6 +15,7 @@ from contracts.metrics import HTTP_REFUSALS, HTTP_REQUESTS
 from ingest.cors import OPEN_TO_ALL
 from ingest.measures import samples_of
 from ingest.publisher import Traffic
+from ingest.reading import Reader
 from ingest.track import Track
 from runtime.access.guards import Guard
 from runtime.access.key_ring import KeyRing
@@ -58,7 +59,7 @@ async def ask(track: Track, headers: Headers, body: bytes = BODY) -> tuple[Any, 
 
 
 def track_over(publisher: Broken, keys: Path) -> Track:
-    return Track(publisher, Guard(KeyRing(keys), Scope.WRITE), MAX_EVENT_BYTES)
+    return Track(publisher, Guard(KeyRing(keys), Scope.WRITE), Reader(MAX_EVENT_BYTES))
 
 
 async def test_a_bug_is_answered_as_all_errors_are_and_counted(
@@ -71,7 +72,7 @@ async def test_a_bug_is_answered_as_all_errors_are_and_counted(
         assert start["status"] == 500
         assert {*OPEN_TO_ALL, (b"connection", b"close")} <= set(start["headers"])
         assert json.loads(end["body"])["code"] == "internal_error"
-    samples = [(name, labels, value) for name, labels, value in samples_of(track, publisher)]
+    samples = [(name, labels, value) for name, labels, value in samples_of(track, [], publisher)]
     assert (HTTP_REFUSALS, ("internal_error",), 2) in samples
     assert (HTTP_REQUESTS, ("/track", "POST", "500"), 2) in samples
     assert "LookupError: a bug" in caplog.text
@@ -94,6 +95,6 @@ async def test_whoever_has_no_key_is_counted(tmp_path: Path) -> None:
     track = track_over(publisher, keys)
     start, _ = await ask(track, [])
     assert start["status"] == 401
-    samples = [(name, labels, value) for name, labels, value in samples_of(track, publisher)]
+    samples = [(name, labels, value) for name, labels, value in samples_of(track, [], publisher)]
     assert (HTTP_REFUSALS, ("missing_key",), 1) in samples
     assert (HTTP_REQUESTS, ("/track", "POST", "401"), 1) in samples

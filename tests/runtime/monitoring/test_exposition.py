@@ -48,7 +48,7 @@ def samples() -> Iterator[Sample]:
     times.observe(0.001)
     times.observe(0.0011, 3)
     times.observe(99)
-    yield ACKNOWLEDGEMENT, (), times
+    yield ACKNOWLEDGEMENT, ("/track",), times
     yield HTTP_REFUSALS, ('a "quoted"\\\nreason',), 7
     yield PUBLISHER_WAITING, (), 12.5
 
@@ -63,11 +63,11 @@ def test_what_was_counted_is_what_is_read() -> None:
         for sample in family.samples
     }
     name = ACKNOWLEDGEMENT.name
-    assert found[f"{name}_bucket", "0.001"] == 1, "the upper end belongs to its bucket"
-    assert found[f"{name}_bucket", "0.0025"] == 4
-    assert found[f"{name}_bucket", "5.0"] == 4
-    assert found[f"{name}_bucket", "+Inf"] == found[f"{name}_count",] == 5
-    assert found[f"{name}_sum",] == pytest.approx(99.0043)
+    assert found[f"{name}_bucket", "0.001", "/track"] == 1, "the upper end belongs to its bucket"
+    assert found[f"{name}_bucket", "0.0025", "/track"] == 4
+    assert found[f"{name}_bucket", "5.0", "/track"] == 4
+    assert found[f"{name}_bucket", "+Inf", "/track"] == found[f"{name}_count", "/track"] == 5
+    assert found[f"{name}_sum", "/track"] == pytest.approx(99.0043)
     assert found[HTTP_REFUSALS.name, 'a "quoted"\\\nreason'] == 7
     assert found[PUBLISHER_WAITING.name,] == 12.5
 
