@@ -137,9 +137,9 @@ def _text_of(field: Node) -> Node:
 def _route(entry: Entry) -> Node:
     """Return the Path Item of a route of the table."""
     described = describe(entry)
-    answers = [*_of_a_request(entry.bodies), _LONG_KEY]
+    answers = [*_of_a_request(entry.bodies), _UNREADABLE, _OPEN_KEY]
     if described.is_about_one:
-        answers += _of_an_event()
+        answers += _of_an_event(described.never)
     if entry.method == "POST":
         answers.append(TOO_MANY)
     if entry.bodies.types is None and entry.method == "POST":
@@ -165,7 +165,7 @@ def _body_of(described: Description) -> Node:
         return {}
     content = {
         media: {
-            "schema": {"type": "string"} if isinstance(example, str) else described.schema,
+            "schema": _LINES if isinstance(example, str) else described.schema,
             "example": example,
         }
         for media, example in described.contents.items()
@@ -252,9 +252,11 @@ def _logged() -> Node:
     return success("Kafka has the event", schema, body, {"X-Event-Id": header, **LIMITS_TOLD})
 
 
-def _of_an_event() -> Iterator[Answer]:
+def _of_an_event(never: frozenset[Reason] = frozenset()) -> Iterator[Answer]:
     """Give the answers to a request whose one event is none."""
     for reason, body in _BAD.items():
+        if reason in never:
+            continue
         rejected = parse_event(body)
         if not isinstance(rejected, Rejected) or rejected.reason is not reason:
             raise ValueError(f"the example of {reason} is answered with {rejected}")
@@ -273,7 +275,9 @@ def _told(answer: Answer) -> Told:
     return told(start["status"], start["headers"], end["body"])
 
 
-_LONG_KEY = error(Reason.INVALID_EVENT_ID, "Idempotency-Key is not a quoted string")
+_LINES: Node = {"description": f"Lines of JSON, each one a {Event.__name__}"}
+_UNREADABLE = error(Reason.INVALID_JSON, "The body is not valid JSON")
+_OPEN_KEY = error(Reason.INVALID_EVENT_ID, "Idempotency-Key is not a quoted string")
 _OPERATION = partial(re.compile("[^a-z0-9]+").sub, "_")
 _IDEMPOTENCY_KEY: Node = {
     "name": "Idempotency-Key",

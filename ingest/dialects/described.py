@@ -79,6 +79,7 @@ class Description:
         answer: the schema of the answer; empty where it is no JSON.
         parameters: by name, an example of each.
         is_about_one: whether a request may be refused because its one event is none.
+        never: what cannot be wrong with that event.
     """
 
     about: str
@@ -87,6 +88,7 @@ class Description:
     answer: Node = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     is_about_one: bool = True
+    never: frozenset[Reason] = frozenset()
 
 
 def describe(entry: Entry) -> Description:
@@ -108,7 +110,7 @@ def _of_segment(path: str) -> Description:
         return Description(
             "A batch of calls of Segment's tracking API, as its SDKs send it",
             {_JSON: {"batch": [_MESSAGE]}},
-            _with_batch("the calls"),
+            _with_batch("The calls"),
             answer,
             is_about_one=False,
         )
@@ -119,6 +121,8 @@ def _of_segment(path: str) -> Description:
         {_JSON: example},
         {"type": "object", "properties": {"userId": {"type": "string"}}},
         answer,
+        # The path names the event, unless it is for events of any name.
+        never=frozenset() if kind == "track" else frozenset((Reason.INVALID_EVENT,)),
     )
 
 
@@ -134,7 +138,7 @@ def _with_batch(items: str) -> Node:
     return {
         "type": "object",
         "properties": {
-            "batch": {"type": "array", "maxItems": MAX_BATCH_EVENTS, "description": items},
+            "batch": {"type": "array", "description": f"{items}, at most {MAX_BATCH_EVENTS}"},
             "sentAt": {"type": "string", "description": "When it was sent, by the client's clock"},
         },
     }
@@ -142,8 +146,8 @@ def _with_batch(items: str) -> Node:
 
 _EVENTS: Node = {
     "type": "array",
-    "maxItems": MAX_BATCH_EVENTS,
-    "items": {"$ref": f"#/components/schemas/{Event.__name__}"},
+    # Whatever is none is reported, so the items are no condition for the whole.
+    "description": f"At most {MAX_BATCH_EVENTS}, each one a {Event.__name__}",
 }
 _BATCH = Description(
     "Events as a JSON array, as an object with a `batch`, or as lines of JSON, which are read as "
@@ -152,7 +156,7 @@ _BATCH = Description(
         _JSON: [_PLAY, _STOP],
         "application/x-ndjson": f"{msgspec.json.encode(_PLAY).decode()}\n",
     },
-    {"anyOf": [_EVENTS, {**_with_batch("the events"), "required": ["batch"]}]},
+    {"anyOf": [_EVENTS, {**_with_batch("The events"), "required": ["batch"]}]},
     _TAKEN,
     is_about_one=False,
 )

@@ -6,6 +6,7 @@ program schemathesis, through SCHEMATHESIS_HOOKS.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,3 +57,9 @@ def _of_an_event(
     if event_id is not None:
         assert response.headers["x-event-id"] == [header_of(event_id).decode()]
     return 200, None
+
+
+@schemathesis.serializer("application/x-ndjson")
+def as_lines(_: schemathesis.SerializationContext, value: object) -> bytes:
+    """Write what stands for lines as it is, and anything else as one."""
+    return value.encode(errors="replace") if isinstance(value, str) else json.dumps(value).encode()

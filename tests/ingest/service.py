@@ -118,7 +118,12 @@ class Record:
 
     @property
     def event_id(self) -> object:
-        return self.fields["event_id"]
+        """Return the id in the value; None where it has none, or is no event at all."""
+        try:
+            fields = json.loads(self.value)
+        except ValueError:
+            return None
+        return fields.get("event_id") if isinstance(fields, dict) else None
 
 
 def read_events(settings: Settings) -> list[Record]:
