@@ -47,6 +47,7 @@ TARGETS: Mapping[str, Target] = {
     "sessionizer_vs_faust": Target(20, at_least=True),
     "sessionizer_cpu_two_vs_one": Target(1.15, at_least=False),
     "http_single_vs_plain": Target(2.5, at_least=True),
+    "http_batch_events_per_s": Target(300_000, at_least=True),
     "writer_rows_per_s": Target(200_000, at_least=True),
     "latency_p50_ms": Target(100, at_least=False),
     "latency_p99_ms": Target(500, at_least=False),

@@ -48,15 +48,15 @@ def tool_name() -> str:
     return "wrk" if shutil.which("wrk") else f"autocannon {_AUTOCANNON_VERSION}"
 
 
-def put_load(url: str, connections: int, seconds: int) -> Load:
-    """Send single events for so many seconds.
+def put_load(url: str, connections: int, seconds: int, kind: str = "single") -> Load:
+    """Send single events for so many seconds, or those of another `kind`, a script's name.
 
     Raises:
         BenchmarkError: the generator failed, or a request did.
     """
     assert urlsplit(url).hostname == "127.0.0.1"
     done = subprocess.run(
-        _command(url, connections, seconds),
+        _command(url, connections, seconds, kind),
         capture_output=True,
         text=True,
         timeout=seconds + _SPARE_S,
@@ -74,14 +74,14 @@ def put_load(url: str, connections: int, seconds: int) -> Load:
     return load
 
 
-def _command(url: str, connections: int, seconds: int) -> list[str]:
+def _command(url: str, connections: int, seconds: int, kind: str) -> list[str]:
     wrk = shutil.which("wrk")
     if wrk:
         return [
             wrk, "-t", str(_THREADS), "-c", str(connections), "-d", f"{seconds}s",
-            "--timeout", f"{_TIMEOUT_S}s", "-s", str(_HERE / "single.lua"), url,
+            "--timeout", f"{_TIMEOUT_S}s", "-s", str(_HERE / f"{kind}.lua"), url,
         ]  # fmt: skip
-    script = str(_HERE / "autocannon" / "single.js")
+    script = str(_HERE / "autocannon" / f"{kind}.js")
     return [beside_python("node"), script, url, str(connections), str(seconds), _autocannon()]
 
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks import analyst, idle, latency, questions, sessionizer, single_events, writer
+from tests.benchmarks import (
+    analyst,
+    batches,
+    idle,
+    latency,
+    questions,
+    sessionizer,
+    single_events,
+    writer,
+)
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Figure
 
@@ -31,6 +40,7 @@ PARTS = (
         sessionizer.measure,
     ),
     Part("http", ("http_single_vs_plain",), single_events.measure),
+    Part("batches", ("http_batch_events_per_s",), batches.measure),
     Part("writer", ("writer_rows_per_s", "writer_vs_file"), writer.measure),
     # Its figures stand in the file alone; the README's table has none of them.
     Part("analyst", (), analyst.measure),

@@ -88,12 +88,14 @@ def _measure_plain(bench: Bench, settings: Settings) -> Load:
 
 
 def _measure_ours(bench: Bench, settings: Settings) -> Load:
-    with _ingest(dataclasses.replace(settings, port=free_port())) as serving:
+    with ingest(settings) as serving:
         return _load(bench, serving, serving.port)
 
 
 @contextmanager
-def _ingest(settings: Settings) -> Iterator[Settings]:
+def ingest(settings: Settings) -> Iterator[Settings]:
+    """Run two processes of ingest on one port; the block gets settings that name it."""
+    settings = dataclasses.replace(settings, port=free_port())
     with track(settings, "ingest"), track(settings, "ingest"):
         wait_for(
             lambda: all(answers(settings.port, "/readyz") for _ in range(_READY_IN_A_ROW)),
