@@ -7,7 +7,7 @@ DEV_STAMP := .venv/set-up-dev
 SOURCES := contracts runtime ingest processors query cli deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long test-containers faults faults-short fuzz check format bench clean
+.PHONY: help run demo test test-long test-containers faults faults-short fuzz check format bench bench-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ format: $(DEV_STAMP) ## Format the sources
 bench: $(DEV_STAMP) ## Measure everything on this machine into bench.json (bench-NAME: a part)
 	@.venv/bin/python -m deploy.local.downloads
 	@exec .venv/bin/python -m tests.benchmarks
+
+bench-check: $(DEV_STAMP) ## Measure what has a ratio, and compare it with the recorded one
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m tests.benchmarks --check
 
 bench-%: $(DEV_STAMP)
 	@.venv/bin/python -m deploy.local.downloads

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,10 @@ from cli.main import track
 from runtime.failpoints import FAILPOINT
 from runtime.ready import READY_FILE
 from runtime.settings import Settings
-from tests.benchmarks.figures import TARGETS
+from tests.benchmarks.figures import ABOUT, RATIOS, TARGETS
 from tests.benchmarks.registry import PARTS
+from tests.benchmarks.report import read_file
+from tests.benchmarks.tables import DOCUMENTS, HEAD, with_table
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -94,10 +96,17 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
     assert rows == defaults
 
 
-def test_every_figure_in_the_readme_is_measured_and_has_its_target() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*?) ?\|", _part("bench"), re.MULTILINE)
-    targets = {figure: str(TARGETS.get(figure, "")) for part in PARTS for figure in part.figures}
-    assert dict(rows) == targets
+@pytest.mark.parametrize(("document", "names"), DOCUMENTS.items(), ids=["README", "performance"])
+def test_figures_are_those_that_were_recorded(document: Path, names: Iterable[str]) -> None:
+    text = document.read_text()
+    assert "<!-- bench -->" in text
+    assert with_table(text, names, read_file()) == text, "python -m tests.benchmarks.tables"
+
+
+def test_every_figure_has_its_words() -> None:
+    of_parts = {figure for part in PARTS for figure in part.figures}
+    assert of_parts == set(ABOUT)
+    assert set(HEAD) | set(TARGETS) | RATIOS <= set(ABOUT)
 
 
 def test_every_decision_is_linked_from_the_architecture() -> None:

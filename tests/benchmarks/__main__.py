@@ -1,10 +1,11 @@
 """All measurements in one run, or some of them: `make bench`, `make bench-NAME`.
 
-    python -m tests.benchmarks [--quick] [NAME…]
+    python -m tests.benchmarks [--quick] [--check] [NAME…]
 
 In: names of parts or of figures. Out: a table and `bench.json`; exit code 0, also where a target
 is missed; 1 where a measurement could not be made. `--quick` makes small ones, to see that they
-work, and leaves the file alone. Never: load on another machine, something left running.
+work, and leaves the file alone; so does `--check`, which measures what has a ratio and exits with 1
+where one is worse than recorded. Never: load on another machine, something left running.
 """
 
 from __future__ import annotations
@@ -22,19 +23,21 @@ from rich.markup import escape
 
 from deploy.local.processes import ServerError
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.figures import BenchmarkError, Figure
+from tests.benchmarks.figures import RATIOS, BenchmarkError, Figure
 from tests.benchmarks.registry import Part, find_parts
-from tests.benchmarks.report import FILE, machine_facts, merge_into_file, print_table
+from tests.benchmarks.regressions import regressions
+from tests.benchmarks.report import FILE, machine_facts, merge_into_file, print_table, read_file
 from tests.benchmarks.sizes import FULL, QUICK
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Small sizes; bench.json is left alone.")
+@click.option("--check", is_flag=True, help="Compare ratios with bench.json, and leave it alone.")
 @click.argument("names", nargs=-1)
-def main(quick: bool, names: tuple[str, ...]) -> None:
+def main(quick: bool, check: bool, names: tuple[str, ...]) -> None:
     """Measure what is named, or everything."""
     try:
-        parts = find_parts(names)
+        parts = find_parts(names or sorted(RATIOS) if check else names)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -54,6 +57,8 @@ def main(quick: bool, names: tuple[str, ...]) -> None:
     print_table(console, figures, facts)
     if quick:
         console.print("A quick run: the numbers mean nothing, and bench.json was left alone.")
+    elif check:
+        failures += regressions(figures, read_file())
     elif figures:
         merge_into_file(figures, facts)
         console.print(f"Written to {FILE.name}.")

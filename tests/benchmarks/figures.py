@@ -49,12 +49,54 @@ TARGETS: Mapping[str, Target] = {
     "http_single_vs_plain": Target(2.5, at_least=True),
     "http_batch_events_per_s": Target(300_000, at_least=True),
     "writer_rows_per_s": Target(200_000, at_least=True),
+    "pipeline_http_events_per_s": Target(45_000, at_least=True),
+    "pipeline_kafka_events_per_s": Target(60_000, at_least=True),
     "latency_p50_ms": Target(100, at_least=False),
     "latency_p99_ms": Target(500, at_least=False),
     "query_p99_ms": Target(50, at_least=False),
     "idle_rss_mb": Target(1_500, at_least=False),
     "cold_start_s": Target(25, at_least=False),
 }
+
+
+# What each figure of the tables is.
+ABOUT: Mapping[str, str] = {
+    "sessionizer_events_per_s": "events a second through one sessionizer, all outputs",
+    "sessionizer_vs_faust": "times a plain Faust app with a table",
+    "sessionizer_cpu_two_vs_one": "CPU seconds a million events, two workers over one",
+    "http_single_vs_plain": "two ingest processes over one process of a plain Starlette service "
+    "that awaits each send; one event a request, 256 connections",
+    "http_batch_events_per_s": "events a second in batches of 100, 64 connections, bodies of users "
+    "that do not repeat",
+    "pipeline_http_events_per_s": "events a second from HTTP batches to rows in ClickHouse, five "
+    "minutes, everything on the machine",
+    "pipeline_kafka_events_per_s": "the same with a Kafka producer at the front",
+    "writer_rows_per_s": "rows a second into the real tables, rollups included",
+    "writer_vs_file": "the same over inserting the same bytes from files",
+    "latency_p50_ms": "from the answer of POST /track to being counted in /metrics, beside 2,000 "
+    "events/s",
+    "latency_p99_ms": "the same",
+    "query_p99_ms": "/metrics and /sessions for a year by month, 10 million events loaded",
+    "idle_rss_mb": "memory of the whole stack at rest",
+    "cold_start_s": "`track up` in a new folder, everything downloaded",
+}
+
+# Figures that say as much on a noisy machine: both sides were measured in the same run.
+RATIOS = frozenset(
+    {
+        "sessionizer_vs_faust",
+        "sessionizer_cpu_two_vs_one",
+        "http_single_vs_plain",
+        "writer_vs_file",
+    }
+)
+
+
+def number(value: float) -> str:
+    """Return a figure's value as the tables have it."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
 
 def percentile(values: Sequence[float], share: float) -> float:

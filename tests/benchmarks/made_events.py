@@ -18,7 +18,9 @@ _KINDS = ("play", "stop", "pause", "product_view")
 _EVENTS_PER_S = 100  # by their own timestamps
 
 
-def make_events(count: int, users: int, partitions: int) -> list[list[tuple[bytes, bytes]]]:
+def make_events(
+    count: int, users: int, partitions: int, *, with_ids: bool = True
+) -> list[list[tuple[bytes, bytes]]]:
     """Return events as (key, body) by partition; their timestamps begin a day ago."""
     chance = random.Random(1)
     names = [f"user-{chance.randrange(10**9)}" for _ in range(users)]
@@ -36,7 +38,8 @@ def make_events(count: int, users: int, partitions: int) -> list[list[tuple[byte
                 "device": "mobile",
                 "platform": "ios",
             },
-            "event_id": f"{chance.getrandbits(128):032x}",
         }
+        if with_ids:
+            event["event_id"] = f"{chance.getrandbits(128):032x}"
         made[partitioner.partition_of(user)].append((user.encode(), msgspec.json.encode(event)))
     return made

@@ -14,6 +14,7 @@ from tests.benchmarks import (
     batches,
     idle,
     latency,
+    pipeline,
     questions,
     sessionizer,
     single_events,
@@ -42,6 +43,11 @@ PARTS = (
     Part("http", ("http_single_vs_plain",), single_events.measure),
     Part("batches", ("http_batch_events_per_s",), batches.measure),
     Part("writer", ("writer_rows_per_s", "writer_vs_file"), writer.measure),
+    Part(
+        "pipeline",
+        ("pipeline_http_events_per_s", "pipeline_kafka_events_per_s"),
+        pipeline.measure,
+    ),
     # Its figures stand in the file alone; the README's table has none of them.
     Part("analyst", (), analyst.measure),
     Part("query", ("query_p99_ms",), questions.measure),

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.local.downloads import CLICKHOUSE_VERSION, KAFKA_VERSION
-from tests.benchmarks.figures import TARGETS, Figure
+from tests.benchmarks.figures import TARGETS, Figure, number
 from tests.benchmarks.programs import ROOT
 
 FILE = ROOT / "bench.json"
@@ -52,28 +52,28 @@ def print_table(console: Console, figures: Sequence[Figure], facts: Mapping[str,
             met = target.is_met_by(figure.value)
             verdict = "[green]met[/]" if met else "[red]missed[/]"
         table.add_row(
-            figure.name, _number(figure.value), str(target or ""), verdict, escape(figure.how)
+            figure.name, number(figure.value), str(target or ""), verdict, escape(figure.how)
         )
     console.print(table)
     console.print(escape("; ".join(f"{name}: {fact}" for name, fact in facts.items())))
 
 
+def read_file(file: Path = FILE) -> dict[str, object]:
+    """Return what has been recorded; nothing where there is no file, or another one."""
+    try:
+        recorded: dict[str, object] = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return recorded
+
+
 def merge_into_file(figures: Sequence[Figure], facts: Mapping[str, str], file: Path = FILE) -> None:
     """Write figures and facts into the file; what it holds of other parts stays."""
-    try:
-        known = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        known = {}
+    known = read_file(file)
     numbers = {figure.name: round(figure.value, 3) for figure in figures}
     draft = file.with_suffix(".draft")
     draft.write_text(json.dumps({**known, **numbers, **facts}, indent=1, sort_keys=True) + "\n")
     draft.replace(file)
-
-
-def _number(value: float) -> str:
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
 
 def _cpu_model() -> str:

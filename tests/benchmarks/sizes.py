@@ -21,6 +21,8 @@ class Sizes:
     http_rounds: int = 3
     http_s: int = 6
     rows: int = 1_000_000
+    pipeline_warm_up_s: float = 20.0
+    pipeline_s: float = 300.0
     analyst_s: float = 15.0
     latency_rate: int = 2_000
     latency_warm_up_s: float = 45.0
@@ -44,6 +46,8 @@ QUICK = Sizes(
     http_rounds=1,
     http_s=2,
     rows=100_000,
+    pipeline_warm_up_s=2.0,
+    pipeline_s=5.0,
     analyst_s=2.0,
     latency_warm_up_s=3.0,
     latency_s=8.0,
