@@ -7,6 +7,7 @@ that two processes share, as those of HTTP do.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Set
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from runtime.settings import Settings
 
 UP = "up"
 TARGETS = "metrics.json"
+_MOST_BY_THE_CORES = 8
 
 
 def processor_names(settings: Settings) -> Mapping[str, list[str]]:
@@ -25,8 +27,9 @@ def processor_names(settings: Settings) -> Mapping[str, list[str]]:
 
 
 def http_names(settings: Settings) -> list[str]:
-    """Return the names of the processes that serve HTTP."""
-    return _names("http", settings.http_workers)
+    """Return the names of the processes that serve HTTP: as many as were asked for, or as cores."""
+    count = settings.http_workers or min(len(os.sched_getaffinity(0)), _MOST_BY_THE_CORES)
+    return _names("http", count)
 
 
 def metrics_ports(settings: Settings) -> dict[str, int]:

@@ -109,7 +109,9 @@ class Settings:
     inserts_per_second: int = _setting(
         "TRACK_INSERTS_PER_SECOND", 10, "most inserts a second into a table for one partition"
     )
-    http_workers: int = _setting("TRACK_HTTP_WORKERS", 2, "processes that serve HTTP")
+    http_workers: int = _setting(
+        "TRACK_HTTP_WORKERS", 0, "processes that serve HTTP; 0 = one a core, at most 8"
+    )
     sessionizers: int = _setting("TRACK_SESSIONIZERS", 1, "sessionizer processes")
     writers: int = _setting("TRACK_WRITERS", 1, "writer processes")
     session_timeout_ms: int = _setting(
@@ -201,7 +203,7 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"TRACK_METRICS_PORT is {settings.metrics_port}; a port is 1 to 65535, and 0 is none."
         )
-    for each in ("partitions", "replication", "http_workers", "sessionizers", "writers"):
+    for each in ("partitions", "replication", "sessionizers", "writers"):
         if getattr(settings, each) < 1:
             raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")
     _check_kafka(settings)

@@ -7,9 +7,12 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cli.metrics_ports import (
     TARGETS,
     busy_metrics_ports,
+    http_names,
     metrics_ports,
     publish_targets,
     withdraw_targets,
@@ -18,6 +21,17 @@ from runtime.settings import Settings
 
 MANY = replace(Settings(), http_workers=3, sessionizers=2, writers=1, port=8000)
 NAMES = ["up", "http-1", "http-2", "http-3", "sessionizer-1", "sessionizer-2", "writer"]
+
+
+def test_there_are_as_many_for_http_as_cores_unless_so_many_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cores, names in ((1, ["http"]), (3, ["http-1", "http-2", "http-3"])):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert http_names(Settings()) == names
+        assert len(http_names(MANY)) == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    assert len(http_names(Settings())) == 8
 
 
 def test_they_lie_behind_the_http_port_unless_one_is_set() -> None:
