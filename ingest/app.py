@@ -18,6 +18,7 @@ from contracts.topics import Topics
 from ingest import segment_browser
 from ingest.batch import Batch
 from ingest.cors import OpenToAllOrigins
+from ingest.dialects.segment import video_names
 from ingest.dialects.table import ENTRIES
 from ingest.measures import samples_of
 from ingest.openapi import ingest_part
@@ -87,7 +88,12 @@ class Ingest:
         self._publisher = Publisher(settings.kafka_servers, topic, count_partitions, on_failure)
         self._reader = Reader(settings.in_flight_bytes)
         self._track = Track(self._publisher, guard, self._reader)
-        self._batches = [Batch(each, self._publisher, guard, self._reader) for each in ENTRIES]
+        renamed = (
+            video_names(settings.opens, settings.closes) if settings.segment_video == "yes" else {}
+        )
+        self._batches = [
+            Batch(each, self._publisher, guard, self._reader, renamed) for each in ENTRIES
+        ]
 
     @property
     def is_ready(self) -> bool:

@@ -40,6 +40,7 @@ MOST_KEPT_BYTES = 512 * 1024
 TOO_MANY = error(
     Reason.TOO_LARGE, f"The batch has more than {MAX_BATCH_EVENTS} events; send it in parts"
 )
+NOTHING_RENAMED: Mapping[bytes, bytes] = {}
 _AT_ONCE = 1_000  # so many events are checked before other requests have their turn
 _SHOW_KEYS = AUTHORIZATION, KEY_HEADERS[KeyScope.WRITE]
 
@@ -72,7 +73,14 @@ class _Intake:
 class Batch(Endpoint):
     """The endpoint of one route."""
 
-    def __init__(self, entry: Entry, publisher: TakesAll, guard: Guard, reader: Reader) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        publisher: TakesAll,
+        guard: Guard,
+        reader: Reader,
+        renamed: Mapping[bytes, bytes] = NOTHING_RENAMED,
+    ) -> None:
         super().__init__(entry.method, entry.path)
         self.rejections: Counter[str] = Counter()
         self._entry = entry
@@ -80,6 +88,7 @@ class Batch(Endpoint):
         self._put_anywhere = publisher.put_anywhere
         self._check = guard.check
         self._reader = reader
+        self._renamed = renamed
 
     async def answer(
         self, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
@@ -127,7 +136,8 @@ class Batch(Endpoint):
         if not isinstance(body, bytes):
             return body
         now_ms = time.time_ns() // 1_000_000
-        sent = Sent(scope["path"], scope["query_string"], headers, body, now_ms)
+        query = scope["query_string"]
+        sent = Sent(scope["path"], query, headers, body, now_ms, self._renamed)
         said = self._entry.translate(sent)
         del body, sent  # what is published is a copy; these need not wait for Kafka
         if isinstance(said, Rejected):

@@ -88,6 +88,9 @@ class Settings:
     replication: int = _setting("TRACK_REPLICATION", 1, "copies of each topic")
     opens: str = _setting("TRACK_OPENS", "play", "name of the event that opens a session")
     closes: str = _setting("TRACK_CLOSES", "stop", "name of the event that closes a session")
+    segment_video: str = _setting(
+        "TRACK_SEGMENT_VIDEO", "no", "yes: Segment's Video Playback events open and close sessions"
+    )
     waiting_stop_ms: int = _setting(
         "TRACK_WAITING_STOP_MS", 600_000, "how long a stop waits for a late play; 0 = not at all"
     )
@@ -219,8 +222,10 @@ def _check_http(settings: Settings) -> None:
         raise SettingsError(
             f"TRACK_RATE_BURST_S is {settings.rate_burst_s}; it must be 1 to 3600 seconds."
         )
-    if settings.open not in ("yes", "no"):
-        raise SettingsError(f"TRACK_OPEN is {settings.open!r}; it must be yes or no.")
+    for each in ("open", "plain_http", "segment_video"):
+        said = getattr(settings, each)
+        if said not in ("yes", "no"):
+            raise SettingsError(f"TRACK_{each.upper()} is {said!r}; it must be yes or no.")
     if settings.in_flight_bytes < MAX_EVENT_BYTES:
         raise SettingsError(
             f"TRACK_IN_FLIGHT_BYTES is {settings.in_flight_bytes}; it must be at least "
@@ -230,8 +235,6 @@ def _check_http(settings: Settings) -> None:
         raise SettingsError(
             "TRACK_TLS_CERTIFICATE and TRACK_TLS_KEY belong together; set both of them or neither."
         )
-    if settings.plain_http not in {"yes", "no"}:
-        raise SettingsError(f"TRACK_PLAIN_HTTP is {settings.plain_http!r}; it must be yes or no.")
     try:
         Proxies.parse(settings.proxies)
     except ValueError as error:

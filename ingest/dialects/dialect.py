@@ -6,6 +6,7 @@ In: nothing. Out: the types that all dialects share. Never: a rule of one of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
@@ -16,13 +17,19 @@ RecordHeaders: TypeAlias = list[tuple[str, bytes]]
 
 
 class Sent(msgspec.Struct, gc=False, frozen=True):
-    """A request whose body has arrived; `received_ms` is when, in milliseconds since 1970."""
+    """A request whose body has arrived.
+
+    Attributes:
+        received_ms: when, in milliseconds since 1970.
+        renamed: what events of some names are to be called here, both as JSON texts.
+    """
 
     path: str
     query: bytes
     headers: Mapping[bytes, bytes]
     body: bytes
     received_ms: int
+    renamed: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Said(msgspec.Struct, gc=False):

@@ -29,6 +29,10 @@ TYPES: Mapping[str, bytes] = {
     "/v1/alias": b"alias", "/v1/a": b"alias",
 }  # fmt: skip
 BATCHES = ("/v1/batch", "/v1/import", "/v1/b")
+# Segment's own names for what a player does: those that open a session here, and those that close
+# it.
+OPENING = ("Video Playback Started", "Video Playback Resumed")
+CLOSING = ("Video Playback Paused", "Video Playback Interrupted", "Video Playback Completed")
 _TRACK = b'"track"'
 _EMPTY = (NULL, b'""')
 
@@ -54,6 +58,13 @@ class _Message(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(_Message)
+_encode = msgspec.json.Encoder().encode
+
+
+def video_names(opens: str, closes: str) -> Mapping[bytes, bytes]:
+    """Return what Segment's names of a player's events become, as JSON texts."""
+    named = {**dict.fromkeys(OPENING, opens), **dict.fromkeys(CLOSING, closes)}
+    return {_encode(theirs): _encode(ours) for theirs, ours in named.items()}
 
 
 def translate_message(sent: Sent) -> Said | Rejected:
@@ -61,7 +72,7 @@ def translate_message(sent: Sent) -> Said | Rejected:
     message = read(_decoder, sent.body, "an object")
     if isinstance(message, Rejected):
         return message
-    value = _translate(message, b'"%b"' % TYPES[sent.path])
+    value = _translate(message, b'"%b"' % TYPES[sent.path], sent.renamed)
     values = correct_clock((value,), message.sentAt, sent.received_ms)
     return Said(values, key=key_of(message.writeKey), is_single=True)
 
@@ -71,7 +82,7 @@ def translate_messages(sent: Sent) -> Said | Rejected:
     envelope = split_envelope(sent.body)
     if isinstance(envelope, Rejected):
         return envelope
-    values = [_translate_item(bytes(each)) for each in envelope.batch or ()]
+    values = [_translate_item(bytes(each), sent.renamed) for each in envelope.batch or ()]
     return Said(
         correct_clock(values, envelope.sentAt, sent.received_ms), key=key_of(envelope.writeKey)
     )
@@ -84,28 +95,32 @@ def confirm_messages(_: int, refused: Sequence[Refused]) -> bytes:
     return b'{"success":true,"rejected":%b}' % encode_refused(refused)
 
 
-def _translate_item(item: bytes) -> bytes:
+def _translate_item(item: bytes, renamed: Mapping[bytes, bytes]) -> bytes:
     """Return the value of an item; one that is no object stays as it is, and will be refused."""
     try:
         message = _decoder.decode(item)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return item
-    return _translate(message, bytes(message.type))
+    return _translate(message, bytes(message.type), renamed)
 
 
-def _translate(message: _Message, kind: bytes) -> bytes:
-    """Return the event: of a `track` the one that it names, of another call the call itself."""
+def _translate(message: _Message, kind: bytes, renamed: Mapping[bytes, bytes]) -> bytes:
+    """Return the event: of a `track` the one that it names, of another call the call itself.
+
+    The metadata of one that is renamed says what it was called.
+    """
     user_id = bytes(message.userId)
     if user_id in _EMPTY:
         user_id = bytes(message.anonymousId)
-    fields = [
-        b'{"event":%b,"user_id":%b'
-        % (bytes(message.event) if kind in (_TRACK, NULL) else kind, user_id)
-    ]
+    told = bytes(message.event) if kind in (_TRACK, NULL) else kind
+    name = renamed.get(told, told)
+    fields = [b'{"event":%b,"user_id":%b' % (name, user_id)]
     timestamp = message.timestamp if message.timestamp != ABSENT else message.originalTimestamp
     if timestamp != ABSENT:
         fields.append(b',"timestamp":%b' % bytes(timestamp))
     metadata = _metadata_of(message, kind)
+    if name is not told:
+        metadata = with_more(metadata, b'"originalEvent":%b,' % told)
     if metadata != NULL:
         fields.append(b',"metadata":%b' % metadata)
     if message.messageId != ABSENT:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -257,6 +258,20 @@ def test_a_line_without_an_end_takes_no_memory() -> None:
 )
 def test_calls_of_segment(message: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert values(segment.translate_messages(sent({"batch": [message]}))) == [wanted]
+
+
+def test_a_players_events_open_and_close_sessions_where_that_is_asked_for() -> None:
+    names = [*segment.OPENING, *segment.CLOSING, "play", "Other"]
+    body = {"batch": [{"type": "track", "event": each, "userId": "u"} for each in names]}
+    asked = sent(body)
+    assert [each["event"] for each in values(segment.translate_messages(asked))] == names
+    asked = msgspec.structs.replace(asked, renamed=segment.video_names("play", 's"t'))
+    found = values(segment.translate_messages(asked))
+    wanted = ["play", "play", 's"t', 's"t', 's"t', "play", "Other"]
+    assert [each["event"] for each in found] == wanted
+    assert [each.get("metadata") for each in found] == [
+        *({"originalEvent": each} for each in names[:5]), None, None,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "kind"), segment.TYPES.items())
