@@ -91,6 +91,62 @@ def test_a_record_says_whose_key_it_was(guarded: Guarded) -> None:
         assert sources[f"keys-{way}"] == (("source", b"website"),)
 
 
+def test_clients_show_their_key_each_in_its_own_way(guarded: Guarded) -> None:
+    client, secret = guarded.client, guarded.secrets["website"]
+
+    def event(label: str, **more: str) -> dict[str, object]:
+        return {
+            "event": "play",
+            "userId": "u",
+            "distinct_id": "u",
+            "user_id": "u",
+            **more,
+        } | dict.fromkeys(("event_id", "messageId", "uuid"), f"client-{label}")
+
+    def ask(key: str) -> dict[str, httpx.Response]:
+        basic = b64encode(f"{key}:".encode()).decode()
+        in_url = f"?writeKey={key}"
+        token = {**event("token"), "properties": {"token": key, "distinct_id": "u"}}
+        return {
+            "basic": client.post(
+                "/v1/batch",
+                json={"batch": [event("basic")]},
+                headers={"authorization": f"Basic {basic}"},
+            ),
+            "write-key": client.post(
+                "/v1/batch", json={"batch": [event("write-key")], "writeKey": key}
+            ),
+            "message": client.post("/v1/t", json={**event("message"), "writeKey": key}),
+            "api-key": client.post("/batch/", json={"batch": [event("api-key")], "api_key": key}),
+            "token": client.post("/e/", json=[token]),
+            "beacon": client.post(f"/track{in_url}", json=event("beacon")),
+            "beacons": client.post(f"/track/batch{in_url}", json=[event("beacons")]),
+            "pixel": client.get(f"/pixel.gif{in_url}&event=open&user_id=u&event_id=client-pixel"),
+        }
+
+    for refused in ask("nobody").values():
+        assert (refused.status_code, refused.json()["code"]) == (401, "unknown_key")
+    for refused in ask(guarded.secrets["analyst"]).values():
+        assert (refused.status_code, refused.json()["code"]) == (403, "missing_scope")
+    answers = ask(secret)
+    assert {each.status_code for each in answers.values()} == {200}
+    records = read_events(guarded.service.settings)
+    sources = {each.event_id: each.headers for each in records if each.key is not None}
+    for label in answers:
+        assert sources[f"client-{label}"] == (("source", b"website"),), label
+
+
+def test_without_any_key_a_body_is_read_only_where_it_may_show_one(guarded: Guarded) -> None:
+    for path in ("/track", "/track/batch", "/cloudevents"):
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n"
+        with socket.create_connection(guarded.service.address, timeout=5) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
+    for path in ("/v1/batch", "/batch/"):
+        answer = guarded.client.post(path, json={"batch": [{"event": "play"}]})
+        assert (answer.status_code, answer.json()["code"]) == (401, "missing_key")
+
+
 def test_without_a_good_key_nothing_is_logged(guarded: Guarded) -> None:
     refused = {
         (401, "missing_key"): guarded.post("keys-none"),

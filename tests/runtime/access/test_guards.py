@@ -98,6 +98,31 @@ def test_a_key_is_taken_from_each_header(keys: Keys) -> None:
         assert refusal(read, (b"x-write-key", secret)).code == "missing_key"
 
 
+def test_a_sender_that_sets_no_headers_shows_its_key_in_the_url_or_the_body(keys: Keys) -> None:
+    write, read = (Guard(KeyRing(keys.path), each) for each in (Scope.WRITE, Scope.READ))
+    secret, other = keys.secrets["both"], keys.secrets["reader"]
+
+    def ask(guard: Guard, query: bytes, key: bytes | None, *headers: tuple[bytes, bytes]) -> str:
+        sent = [HOST, *headers]
+        scope = {"client": ("192.0.2.1", 1), "headers": sent, "query_string": query}
+        answer = guard.check(scope, dict(sent), 1, key)
+        return answer.name if isinstance(answer, Caller) else answer.code
+
+    in_url = b"a=1&writeKey=" + secret
+    for _ in range(2):  # the second time it is remembered
+        assert ask(write, in_url, None) == "both"
+        assert ask(write, b"writeKey=" + secret.replace(b"_", b"%5f"), None) == "both"
+        assert ask(write, b"", secret) == "both"
+        assert ask(write, b"", other) == "missing_scope"
+        assert ask(write, b"", b"nobody") == "unknown_key"
+        assert ask(write, b"writeKey=nobody", secret) == "unknown_key", "the URL goes first"
+        assert ask(write, in_url, secret, (b"x-write-key", b"nobody")) == "unknown_key"
+        assert ask(write, in_url, secret, (b"authorization", b"Bearer nobody")) == "unknown_key"
+    for query in (b"", b"writekey=" + secret, b"xwriteKey=" + secret, b"writeKey", in_url * 2):
+        assert ask(write, query, None) in {"missing_key", "unknown_key"}
+    assert ask(read, in_url, None) == "missing_key", "what is read has headers"
+
+
 def test_records_say_whose_key_it_was(keys: Keys) -> None:
     guard = Guard(KeyRing(keys.path), Scope.WRITE)
     caller = check(guard, keys.bearer("writer"))
