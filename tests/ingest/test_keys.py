@@ -94,14 +94,10 @@ def test_a_record_says_whose_key_it_was(guarded: Guarded) -> None:
 def test_clients_show_their_key_each_in_its_own_way(guarded: Guarded) -> None:
     client, secret = guarded.client, guarded.secrets["website"]
 
-    def event(label: str, **more: str) -> dict[str, object]:
-        return {
-            "event": "play",
-            "userId": "u",
-            "distinct_id": "u",
-            "user_id": "u",
-            **more,
-        } | dict.fromkeys(("event_id", "messageId", "uuid"), f"client-{label}")
+    def event(label: str) -> dict[str, object]:
+        ids = dict.fromkeys(("event_id", "messageId", "uuid"), f"client-{label}")
+        users = dict.fromkeys(("user_id", "userId", "distinct_id"), "u")
+        return {"event": "play", **users, **ids}
 
     def ask(key: str) -> dict[str, httpx.Response]:
         basic = b64encode(f"{key}:".encode()).decode()
