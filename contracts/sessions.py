@@ -41,4 +41,4 @@ def attributes_of(metadata: bytes) -> bytes:
 
 
 def _is_flat(metadata: bytes) -> bool:
-    return metadata.rfind(b"{") == 0 and b"[" not in metadata and b"null" not in metadata
+    return metadata.rfind(b"{") == 0 and 0x5B not in metadata and b"null" not in metadata

@@ -19,12 +19,14 @@ _RFC_3339 = re.compile(
 )
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
-# A new text takes three look-ups: the text up to the minute, the seconds, and what is left. A
-# look-up refuses whatever is not exactly a key.
+# A new text takes two look-ups, the text up to the second and what is left; or three, up to the
+# minute, where the second is new. A look-up refuses whatever is not exactly a key.
 _SECONDS = {f"{second:02}": second * 1000 for second in range(60)}
 _TAILS = {"Z": 0} | {f".{millisecond:03}Z": millisecond for millisecond in range(1000)}
 _KEPT_MINUTES = 20_000
+_KEPT_SECONDS = 100_000
 _minutes: dict[str, int] = {}
+_seen_seconds: dict[str, int] = {}
 # Validation and admission parse the text of an event one after the other: the second is answered
 # with what the first has found.
 _latest: list[tuple[str, int | None]] = [("", None)]
@@ -39,13 +41,10 @@ def parse_timestamp(text: str) -> int | None:
     latest, found = _latest[0]
     if latest is text:
         return found
-    minute, second, tail = _minutes.get(text[:17]), _SECONDS.get(text[17:19]), _TAILS.get(text[19:])
-    if minute is None or second is None or tail is None:
-        at = _parse(text)
-    else:
-        at = minute + second + tail
-    _latest[0] = (text, at)
-    return at
+    at, tail = _seen_seconds.get(text[:19]), _TAILS.get(text[19:])
+    found = _parse_new(text) if at is None or tail is None else at + tail
+    _latest[0] = (text, found)
+    return found
 
 
 def format_timestamp(milliseconds: int) -> str:
@@ -57,6 +56,17 @@ def format_timestamp(milliseconds: int) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest:03}Z" if rest else f"{text}Z"
+
+
+def _parse_new(text: str) -> int | None:
+    """Parse a text whose second has not been seen."""
+    minute, second, tail = _minutes.get(text[:17]), _SECONDS.get(text[17:19]), _TAILS.get(text[19:])
+    if minute is None or second is None or tail is None:
+        return _parse(text)
+    if len(_seen_seconds) >= _KEPT_SECONDS:
+        _seen_seconds.clear()
+    _seen_seconds[text[:19]] = minute + second
+    return minute + second + tail
 
 
 def _parse(text: str) -> int | None:

@@ -11,12 +11,14 @@ producer decides late, its id, epoch and sequence number, is written into the he
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
 Headers = list[tuple[str, bytes]]
+_Append = Callable[[int, None, bytes | None, bytes | None, Headers], object]
 _NO_HEADERS: Headers = []
 
 MAX_BATCH_BYTES = 900_000  # under the broker's message.max.bytes of 1 MiB
@@ -36,12 +38,17 @@ class Batch(BatchBuilder):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(MAX_BATCH_BYTES, DefaultRecordBatch.CODEC_ZSTD, is_transactional=1)
 
-    def add(self, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
-        """Add a record; return False if the batch is full."""
-        if self._builder.append(self._relative_offset, None, key, value, headers) is None:
-            return False
-        self._relative_offset += 1
-        return True
+    def appender(self) -> _Append:
+        """Return what adds a record: relative offset, timestamp, key, value and headers.
+
+        It gives None if the batch is full. `end` is told how many were added.
+        """
+        append: _Append = self._builder.append
+        return append
+
+    def end(self, records: int) -> None:
+        """Note how many records were added; nothing can be added any more."""
+        self._relative_offset = records
 
     def build(self) -> None:
         """Compress the records, in any thread; nothing can be added any more."""
@@ -59,20 +66,30 @@ class Batch(BatchBuilder):  # type: ignore[misc]
 class Batches:
     """The batches of one topic and partition, the last of them open."""
 
-    __slots__ = ("_last", "_whole", "partition", "topic")
+    __slots__ = ("_append", "_count", "_last", "_whole", "partition", "topic")
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic, self.partition = topic, partition
         self._whole: list[Batch] = []
-        self._last = Batch()
+        self._open()
 
     def add(self, key: bytes | None, value: bytes | None, headers: Headers = _NO_HEADERS) -> None:
         """Add a record."""
-        if not self._last.add(key, value, headers):
-            self._whole.append(self._last)
-            self._last = Batch()
-            self._last.add(key, value, headers)
+        if self._append(self._count, None, key, value, headers) is None:
+            self._whole += self._closed()
+            self._open()
+            self._append(0, None, key, value, headers)
+        self._count += 1
 
     def close(self) -> list[Batch]:
-        """Return the batches that hold records, in order."""
-        return [each for each in (*self._whole, self._last) if each.record_count()]
+        """Return the batches that hold records, in order; nothing can be added any more."""
+        return [*self._whole, *self._closed()]
+
+    def _open(self) -> None:
+        self._last, self._count = Batch(), 0
+        self._append = self._last.appender()
+
+    def _closed(self) -> list[Batch]:
+        """Return the last batch if it holds records."""
+        self._last.end(self._count)
+        return [self._last] if self._count else []

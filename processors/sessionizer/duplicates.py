@@ -40,12 +40,14 @@ class DuplicateWindow:
         if offset >= self._rotate_at:
             self._rotate(offset)
         current, previous = self._current, self._previous
-        slot = identity & current.mask
-        if current.table[slot]:
-            first, earliest = offset - self._offsets, received_at - DAY_MS
-            slot, known = current.place(slot, identity, received_at, first, earliest)
-        else:
-            known = False
+        table, mask, known = current.table, current.mask, False
+        slot = identity & mask
+        while number := table[slot]:
+            if current.identities[number - 1] == identity:
+                first, earliest = offset - self._offsets, received_at - DAY_MS
+                slot, known = current.place(slot, identity, received_at, first, earliest)
+                break
+            slot = (slot + 1) & mask
         current.note(slot, identity, offset, received_at)
         if not known and previous.table[identity & previous.mask]:
             return previous.holds(identity, offset - self._offsets, received_at - DAY_MS)
@@ -85,7 +87,7 @@ class _Generation:
     def place(
         self, slot: int, identity: int, received_at: int, first: int, earliest: int
     ) -> tuple[int, bool]:
-        """Return the slot for an occurrence whose first slot is taken, and whether it is known.
+        """Return the slot for an occurrence of an id that stands in a slot, and whether it is known.
 
         Known: there was one neither before `first` nor before `earliest`. It takes the place of an
         earlier one that it covers: later in the log and not received before it.

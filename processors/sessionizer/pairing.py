@@ -50,10 +50,6 @@ class UserState(msgspec.Struct, array_like=True):
     plays: list[OpenPlay] = msgspec.field(default_factory=list)
     stops: list[WaitingStop] = msgspec.field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        """Tell whether anything is kept."""
-        return bool(self.plays or self.stops)
-
 
 class Pair(msgspec.Struct, gc=False):
     """A play and the stop that closes it: a session."""

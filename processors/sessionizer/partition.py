@@ -137,7 +137,8 @@ class Partition:
         self._rules = pipeline.rules
         self._window = DuplicateWindow(pipeline.duplicate_window)
         self._partition_of = pipeline.partitioner.partition_of
-        self._touched: dict[str, UserState] = {}
+        # Of each user touched since the last changes: the state, and what it was before.
+        self._touched: dict[str, tuple[UserState, bytes | None]] = {}
         self._sweep: Iterator[str] = iter(())
 
     def step(self, record: Record, sink: Sink) -> None:
@@ -196,14 +197,18 @@ class Partition:
     def take_changes(self) -> Mapping[str, bytes | None]:
         """Return the state of each user touched since the last call; None where nothing is left."""
         changes: dict[str, bytes | None] = {}
+        users = self.users
         plays, stops = -self._touched_plays, -self._touched_stops
-        for user_id, state in self._touched.items():
+        for user_id, (state, before) in self._touched.items():
             plays += len(state.plays)
             stops += len(state.stops)
-            encoded = _encode_state(state) if state else None
-            if encoded != self.users.get(user_id):
-                changes[user_id] = encoded
-                self._keep(user_id, encoded)
+            if state.plays or state.stops:
+                encoded = _encode_state(state)
+                if encoded != before:
+                    changes[user_id] = users[user_id] = encoded
+            elif before is not None:
+                changes[user_id] = None
+                del users[user_id]
         self._touched.clear()
         self.open_plays += plays
         self.waiting_stops += stops
@@ -253,16 +258,17 @@ class Partition:
             self.users[user_id] = encoded
 
     def _state_of(self, user_id: str) -> UserState:
-        state = self._touched.get(user_id)
-        if state is None:
-            encoded = self.users.get(user_id)
-            if encoded is None:
-                state = UserState()
-            else:
-                state = _decode_state(encoded)
-                self._touched_plays += len(state.plays)
-                self._touched_stops += len(state.stops)
-            self._touched[user_id] = state
+        touched = self._touched.get(user_id)
+        if touched is not None:
+            return touched[0]
+        encoded = self.users.get(user_id)
+        if encoded is None:
+            state = UserState()
+        else:
+            state = _decode_state(encoded)
+            self._touched_plays += len(state.plays)
+            self._touched_stops += len(state.stops)
+        self._touched[user_id] = state, encoded
         return state
 
     def _derived_id(self, offset: int) -> str:

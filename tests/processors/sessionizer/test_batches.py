@@ -24,7 +24,10 @@ def read(batch: Batch) -> DefaultRecordBatch:
 def test_the_state_of_the_producer_is_written_into_a_batch(early: bool) -> None:
     """The checksum covers it, and the records stay what they were."""
     batch = Batch()
-    assert all(batch.add(key, value, HEADERS) for key, value in RECORDS)
+    append = batch.appender()
+    for offset, (key, value) in enumerate(RECORDS):
+        assert append(offset, None, key, value, HEADERS) is not None
+    batch.end(len(RECORDS))
     if early:
         batch.build()
     batch._set_producer_state(4711, 3, 1234)
