@@ -87,7 +87,7 @@ class _Generation:
     def place(
         self, slot: int, identity: int, received_at: int, first: int, earliest: int
     ) -> tuple[int, bool]:
-        """Return the slot for an occurrence of an id that stands in a slot, and whether it is known.
+        """Return the slot for an occurrence of an id that has one, and whether it is known.
 
         Known: there was one neither before `first` nor before `earliest`. It takes the place of an
         earlier one that it covers: later in the log and not received before it.

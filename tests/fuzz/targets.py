@@ -52,7 +52,7 @@ from runtime.access.key_ring import KeyRing
 from runtime.access.keys import Scope
 from runtime.settings import Settings, SettingsError
 from tests.fuzz import reference
-from tests.fuzz.batches import check_batches
+from tests.fuzz.batches import Headers, InMemory, check_batches
 from tests.fuzz.campaign import Target
 from tests.fuzz.records import WINDOW, Record, Sink, partition_of, read_record
 from tests.fuzz.sessions import Happened, repetitions, sessions
@@ -161,22 +161,6 @@ def _check_move(record: Record, event: Event) -> None:
         assert getattr(here.accepted[0], name) == getattr(moved.accepted[0], name), name
 
 
-class _Taken:
-    """A publisher in memory."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, bytes]] = []
-
-    def put(
-        self, user_id: str, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> asyncio.Future[bool]:
-        assert headers == []
-        self.taken.append((user_id, value))
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        done.set_result(True)
-        return done
-
-
 _loop = asyncio.new_event_loop()
 _open_guard = Guard(KeyRing(Path("/nowhere/keys")), Scope.WRITE)
 
@@ -203,7 +187,8 @@ def check_http(sample: bytes) -> None:
             "invalid_encoding",
         }  # fmt: skip
         return
-    ((user_id, value),) = taken
+    ((user_id, value, own),) = taken
+    assert own == []
     logged = parse_record(value, ())
     assert type(logged) is Event, "what is logged needs no mending"
     assert isinstance(sent, Event)
@@ -218,8 +203,8 @@ def check_http(sample: bytes) -> None:
 
 async def _send(
     body: bytes, headers: list[tuple[bytes, bytes]]
-) -> tuple[int, bytes, list[tuple[str, bytes]]]:
-    publisher, said = _Taken(), []
+) -> tuple[int, bytes, list[tuple[str, bytes, Headers]]]:
+    publisher, said = InMemory(), []
     scope = {"type": "http", "method": "POST", "path": "/track", "headers": headers}
 
     async def receive() -> Any:
@@ -233,7 +218,7 @@ async def _send(
     for name, value in start["headers"]:
         assert b"\r" not in value, name
         assert b"\n" not in value, name
-    return start["status"], end["body"], publisher.taken
+    return start["status"], end["body"], publisher.events
 
 
 def check_timestamp(sample: bytes) -> None:
