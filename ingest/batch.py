@@ -14,7 +14,7 @@ import asyncio
 import time
 from asyncio import Future
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
@@ -29,7 +29,7 @@ from ingest.dialects.table import MAX_BATCH_EVENTS, Entry
 from ingest.endpoint import Endpoint, TakesAll
 from ingest.ids import client_key
 from ingest.publisher import NO_HEADERS
-from ingest.reading import Reader
+from ingest.reading import Hold, Reader
 from ingest.requests import media_type_of, without_body
 from ingest.values import value_of, value_with_id
 from runtime.access.guards import AUTHORIZATION, KEY_HEADERS, NOBODY, Caller, Guard, Refusal
@@ -41,7 +41,7 @@ TOO_MANY = error(
     Reason.TOO_LARGE, f"The batch has more than {MAX_BATCH_EVENTS} events; send it in parts"
 )
 NOTHING_RENAMED: Mapping[bytes, bytes] = {}
-_AT_ONCE = 1_000  # so many events are checked before other requests have their turn
+_BYTES_AT_ONCE = 128 * 1024
 _SHOW_KEYS = AUTHORIZATION, KEY_HEADERS[KeyScope.WRITE]
 
 
@@ -132,14 +132,23 @@ class Batch(Endpoint):
         self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], intake: _Intake
     ) -> bytes | Answer | None:
         """Publish what a body as a whole says; return nothing, or the answer that ends it."""
-        body = await self._reader.read(receive, headers, self._entry.bodies)
-        if not isinstance(body, bytes):
-            return body
+        hold = Hold()
+        try:
+            body = await self._reader.read(receive, headers, self._entry.bodies, hold)
+            if not isinstance(body, bytes):
+                return body
+            return await self._take_body(body, scope, headers, intake)
+        finally:
+            self._reader.release(hold)
+
+    async def _take_body(
+        self, body: bytes, scope: Scope, headers: dict[bytes, bytes], intake: _Intake
+    ) -> bytes | Answer:
         now_ms = time.time_ns() // 1_000_000
         query = scope["query_string"]
-        sent = Sent(scope["path"], query, headers, body, now_ms, self._renamed)
-        said = self._entry.translate(sent)
-        del body, sent  # what is published is a copy; these need not wait for Kafka
+        said = self._entry.translate(
+            Sent(scope["path"], query, headers, body, now_ms, self._renamed)
+        )
         if isinstance(said, Rejected):
             return error(said.reason, said.message)
         answer = self._admit(scope, headers, intake, len(said.values), said.key)
@@ -148,10 +157,10 @@ class Batch(Endpoint):
             answer = _refusal_of_single(said)
         if answer is not None:
             return answer
-        for start in range(0, len(said.values), _AT_ONCE):
-            if start:
+        for number, values in enumerate(_in_turns(said.values)):
+            if number:
                 await asyncio.sleep(0)
-            self._publish(said.values[start : start + _AT_ONCE], said.headers, intake)
+            self._publish(values, said.headers, intake)
         return b""
 
     async def _take_lines(
@@ -214,6 +223,18 @@ class Batch(Endpoint):
         self.rejections[why.reason] += 1
         intake.refused.append(Refused(index, why.reason, why.message))
         intake.waiting.add(self._put_anywhere(value[:MOST_KEPT_BYTES], headers))
+
+
+def _in_turns(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Give the values in parts that are checked without a pause: other requests have their turn."""
+    start = size = 0
+    for end, value in enumerate(values, 1):
+        size += len(value)
+        if size >= _BYTES_AT_ONCE:
+            yield values[start:end]
+            start, size = end, 0
+    if start < len(values):
+        yield values[start:]
 
 
 def _key_of(headers: Mapping[bytes, bytes]) -> str | Rejected | None:

@@ -29,6 +29,15 @@ _SLOW = {
 }
 
 
+class Hold:
+    """Bytes of a body that unfolded and is still needed; `Reader.release` gives them back."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Reader:
     """Reads the bodies of a process; compressed ones take at most `most_bytes` at once."""
 
@@ -47,10 +56,22 @@ class Reader:
                 del self._expires[task]
                 task.cancel()
 
+    def release(self, hold: Hold) -> None:
+        """Give back the bytes of a body that is not needed any more."""
+        self._free_bytes += hold.bytes
+        hold.bytes = 0
+
     async def read(
-        self, receive: Receive, headers: Mapping[bytes, bytes], bodies: Bodies
+        self,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        bodies: Bodies,
+        hold: Hold | None = None,
     ) -> bytes | Answer | None:
-        """Return the body as a whole."""
+        """Return the body as a whole.
+
+        What it unfolds to counts until it is returned, or, with a `hold`, until that is released.
+        """
         task: Any = current_task()
         self._expires[task] = self._second + bodies.within_s
         try:
@@ -64,7 +85,7 @@ class Reader:
             if encoding is not None:
                 unfolding = unfolding_of(encoding, bodies.most_bytes)
                 if unfolding is not None:
-                    return await self._read_unfolding(unfolding, message, receive, bodies)
+                    return await self._read_unfolding(unfolding, message, receive, bodies, hold)
             if message["more_body"]:
                 return await _read_on(body, receive, bodies)
         except CancelledError:
@@ -118,10 +139,15 @@ class Reader:
         return None
 
     async def _read_unfolding(
-        self, unfolding: Unfolding, message: Message, receive: Receive, bodies: Bodies
+        self,
+        unfolding: Unfolding,
+        message: Message,
+        receive: Receive,
+        bodies: Bodies,
+        hold: Hold | None,
     ) -> bytes | Answer | None:
         """Return what a compressed body unfolds to; what it takes meanwhile is counted."""
-        size = held = 0
+        size, held = 0, hold or Hold()
         try:
             while message["type"] != "http.disconnect":
                 piece: bytes = message["body"]
@@ -129,15 +155,16 @@ class Reader:
                 if size > bodies.most_bytes:
                     return bodies.over_limit
                 answer = unfolding.feed(piece, self._free_bytes)
-                self._free_bytes -= unfolding.size - held
-                held = unfolding.size
+                self._free_bytes -= unfolding.size - held.bytes
+                held.bytes = unfolding.size
                 if answer is not None:
                     return answer
                 if not message["more_body"]:
                     return unfolding.finish()
                 message = await receive()
         finally:
-            self._free_bytes += held
+            if hold is None:
+                self.release(held)
         return None
 
 

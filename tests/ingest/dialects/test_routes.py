@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,9 +23,10 @@ from ingest.dialects.pixel import GIF
 from ingest.dialects.posthog import PATHS
 from ingest.dialects.segment import BATCHES, TYPES
 from ingest.dialects.table import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+from runtime.settings import Settings
 from tests.bodies import REFUSED, TAKEN
 from tests.ingest.dialects.shapes import to_cloudevent, to_posthog, to_segment
-from tests.ingest.service import Record, Service, read_events
+from tests.ingest.service import Record, Service, memory_of, read_events, start
 
 LINES = {"content-type": "application/x-ndjson"}
 
@@ -171,6 +174,37 @@ def test_a_bomb_is_cut(client: httpx.Client) -> None:
             "/track/batch", content=bomb, headers={**headers, "content-encoding": "gzip"}
         )
         assert answer.status_code == 413
+
+
+def test_many_bodies_that_unfold_take_no_more_than_their_share(
+    migrated: Settings, tmp_path: Path
+) -> None:
+    """Each is 10 KB on the wire and 10 MB then; a few fit at once, the others are asked to wait."""
+    padded = b"[%b%b]" % (b'{"event":"play","user_id":"u"}', b" " * (MAX_BATCH_BYTES - 40))
+    packed, most = gzip.compress(padded), 32 * 1024 * 1024
+    settings = dataclasses.replace(migrated, in_flight_bytes=most)
+
+    async def send_all(url: str) -> list[int]:
+        limits = httpx.Limits(max_connections=40)
+        async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+            headers = {"content-encoding": "gzip"}
+            answers = await asyncio.gather(
+                *(client.post("/track/batch", content=packed, headers=headers) for _ in range(120))
+            )
+        return [each.status_code for each in answers]
+
+    with start(settings, tmp_path) as service:
+        service.wait_until("/readyz", 200)
+        found = asyncio.run(send_all(service.url))
+        assert set(found) <= {200, 503}
+        assert found.count(200) > 3
+        assert memory_of(service, "VmHWM") < 100 * 1024 * 1024 + 3 * most
+        assert (
+            httpx.post(
+                f"{service.url}/track/batch", content=packed, headers={"content-encoding": "gzip"}
+            ).status_code
+            == 200
+        ), "what was held is free again"
 
 
 def test_one_event_that_is_too_large_does_not_cost_the_others(client: httpx.Client) -> None:

@@ -22,7 +22,7 @@ from ingest.dialects.dialect import Refused, Said, Sent
 from ingest.dialects.lines import MOST_LINE_BYTES, Lines
 from ingest.dialects.pixel import translate_pixel
 from ingest.dialects.posthog import confirm_capture, translate_capture
-from ingest.dialects.splitting import with_more
+from ingest.dialects.splitting import MOST_COMMAS, MOST_READ_AGAIN_BYTES, with_more
 from tests.ingest.dialects.shapes import Fields, to_cloudevent, to_posthog, to_segment
 
 NOW_MS = 1_769_000_000_000  # 2026-01-21T12:53:20Z
@@ -159,6 +159,17 @@ def test_items_go_on_byte_by_byte() -> None:
     said = translate_batch(sent(b'[%b , {"event":"x","user_id":"y"}]' % odd))
     assert isinstance(said, Said)
     assert said.values[0] == odd
+
+
+def test_a_long_body_is_not_read_again() -> None:
+    """Nobody else waits for what takes long: a lone surrogate, values without end."""
+    pad = b" " * MOST_READ_AGAIN_BYTES
+    refused = translate_batch(sent(b'[{"event":"pl\\ud800","user_id":"u"}%b]' % pad))
+    assert isinstance(refused, Rejected)
+    assert refused.reason is Reason.INVALID_JSON
+    refused = translate_batch(sent(b"[%b1]" % (b"1," * (MOST_COMMAS + 1))))
+    assert isinstance(refused, Rejected)
+    assert refused.reason is Reason.TOO_LARGE
 
 
 # --- our own -----------------------------------------------------------------------------------
