@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks import analyst, idle, latency, questions, sessionizer, single_events, writer
+from tests.benchmarks import (
+    analyst,
+    growth,
+    idle,
+    latency,
+    questions,
+    sessionizer,
+    single_events,
+    streams,
+    writer,
+)
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Figure
 
@@ -29,6 +39,16 @@ PARTS = (
         "sessionizer",
         ("sessionizer_events_per_s", "sessionizer_vs_faust", "sessionizer_cpu_two_vs_one"),
         sessionizer.measure,
+    ),
+    Part(
+        "streams",
+        ("sessionizer_vs_kafka_streams_eos", "sessionizer_vs_quix", "sessionizer_vs_bytewax"),
+        streams.measure,
+    ),
+    Part(
+        "growth",
+        ("growth_cpu_8_vs_1", "restore_s_per_million_plays", "memory_mb_per_million_plays"),
+        growth.measure,
     ),
     Part("http", ("http_single_vs_plain",), single_events.measure),
     Part("writer", ("writer_rows_per_s", "writer_vs_file"), writer.measure),
