@@ -109,14 +109,14 @@ async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
 
 
 async def wait_for_records(
-    settings: Settings, topic: str, count: int, seconds: float, writer: Running
+    settings: Settings, topic: str, count: int, seconds: float, *writers: Running
 ) -> None:
-    """Wait until a process has written so many records, and then nothing for a while.
+    """Wait until processes have written so many records, and then nothing for a while.
 
     The marks of transactions are counted in, hence the rest after the last record.
 
     Raises:
-        BenchmarkError: the process has ended.
+        BenchmarkError: one of them has ended.
         TimeoutError: they are not all there in time.
     """
     before, resting_since = -1, time.monotonic()
@@ -126,9 +126,10 @@ async def wait_for_records(
             written = sum((await end_offsets(settings, topic)).values())
             if written != before:
                 before, resting_since = written, time.monotonic()
-            if writer.exit_code is not None:
-                log = writer.program.log
-                raise BenchmarkError(f"{log.stem} ended ({writer.exit_code}): {last_lines(log)}")
+            for each in writers:
+                if each.exit_code is not None:
+                    log = each.program.log
+                    raise BenchmarkError(f"{log.stem} ended ({each.exit_code}): {last_lines(log)}")
 
 
 async def wait_for_group_offsets(

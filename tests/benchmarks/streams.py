@@ -1,25 +1,27 @@
 """`sessionizer_vs_kafka_streams_eos`, `sessionizer_vs_quix`, `sessionizer_vs_bytewax`.
 
 The sessionizer, one worker, and others that make the same accepted events and sessions of the same
-events: Kafka Streams exactly once on one thread and on two, Quix Streams and Bytewax by their
-defaults (at least once, which asks less of them). Each runs alone in a namespace of its own, in
-turn. It first processes other events of the same users, so that what Java has to compile is
-compiled; then the measured ones are written behind a dam, and the dam is opened. The rate is the
-measured events by the seconds from the first to the last CreateTime in `<namespace>.accepted`,
-which each of them takes from the clock when it makes the row (Bytewax: when it writes it). What the
-sessionizer wrote is compared byte by byte with the pure step's outputs, and what the others wrote,
-field by field, with what the sessionizer wrote; a difference makes no figure.
+events: Kafka Streams exactly once, Quix Streams and Bytewax by their defaults (at least once, which
+asks less of them). Each runs alone in a namespace of its own, in turn. It first processes other
+events of the same users, so that what Java has to compile is compiled; then the measured ones are
+written behind a dam, and the dam is opened. The rate is the measured events by the seconds from the
+first to the last CreateTime in `<namespace>.accepted`, which each of them takes from the clock when
+it makes the row (Bytewax: when it writes it). What the sessionizer wrote is compared byte by byte
+with the pure step's outputs, and what the others wrote, field by field, with what the sessionizer
+wrote; a difference makes no figure.
 
-A figure is the median of the rounds' ratios; for Kafka Streams against the better of one and two
-threads.
+A figure is the median of the rounds' ratios. `…_kafka_streams_eos` is against the better of one and
+two threads of an application that does not look for duplicates; `…_same_rules` against one that
+does, as the contract asks, with a store of ids that has its changelog as every store there.
+`sessionizer_two_…` are of two workers: as many as the other has threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -41,7 +43,7 @@ from tests.processors.sessionizer.running import Expected, read_topic
 
 _DONE_WITHIN_S = 180.0
 
-Start = Callable[[Settings], AbstractContextManager[Running]]
+Start = Callable[[Settings], AbstractContextManager[Sequence[Running]]]
 
 
 class _Accepted(msgspec.Struct, frozen=True, order=True):
@@ -103,33 +105,41 @@ class _Data:
 def measure(bench: Bench) -> list[Figure]:
     """Measure the sessionizer and the others in turn."""
     data = _make_data(bench)
-    ours = _Contender("the sessionizer", lambda settings: track(settings, "sessionizer"))
-    streams = _kafka_streams(bench)
-    others = [*streams, *_python_contenders(bench)]
+    one, two = (_sessionizer(workers) for workers in (1, 2))
+    application = KafkaStreams(bench.folder, bench.say)
+    lean = [_kafka_streams(application, threads) for threads in (2, 1)]
+    same = _kafka_streams(application, 2, same_rules=True)
+    needed = [one, *lean, same, two]
+    python = _python_contenders(bench)
     reference: _Outputs | None = None
     for number in range(1, bench.sizes.runs + 1):
-        for each in (ours, *others):
+        for each in [*needed, *python.values()]:
             try:
-                outputs = _run(bench, each, data, is_ours=each is ours)
+                outputs = _run(bench, each, data, check=each is one)
                 if reference is not None:
                     _compare(outputs, reference)
             except (BenchmarkError, TimeoutError) as error:
-                if each is ours or each in streams:
+                if each in needed:
                     raise
                 bench.say(f"{each.name} gives no figure: {error!r}")
-                others.remove(each)
+                python = {name: kept for name, kept in python.items() if kept is not each}
                 continue
             reference = reference or outputs
             bench.say(
                 f"{each.name}, round {number}: {each.rates[-1]:,.0f} events/s, "
                 f"{each.cpu_s_per_million[-1]:.2f} CPU s a million"
             )
-    best = max(streams, key=lambda each: median(each.rates))
-    figures = _figures(ours, best, "sessionizer_vs_kafka_streams_eos", "kafka_streams_eos")
-    for each, name in ((each, each.name.partition(" ")[0].lower()) for each in others):
-        if each not in streams:
-            figures += _figures(ours, each, f"sessionizer_vs_{name}", name)
-    return figures
+    best = max(lean, key=lambda each: median(each.rates))
+    return [
+        _ratio("sessionizer_vs_kafka_streams_eos", one, best),
+        _ratio("sessionizer_vs_kafka_streams_same_rules", one, same),
+        _ratio("sessionizer_two_vs_kafka_streams_eos", two, best),
+        _ratio("sessionizer_two_vs_kafka_streams_same_rules", two, same),
+        _rate("kafka_streams_eos_events_per_s", best),
+        _rate("kafka_streams_same_rules_events_per_s", same),
+        *(_ratio(f"sessionizer_vs_{name}", one, each) for name, each in python.items()),
+        *(_rate(f"{name}_events_per_s", each) for name, each in python.items()),
+    ]
 
 
 def _make_data(bench: Bench) -> _Data:
@@ -144,65 +154,85 @@ def _make_data(bench: Bench) -> _Data:
     )
 
 
-def _kafka_streams(bench: Bench) -> list[_Contender]:
-    application = KafkaStreams(bench.folder, bench.say)
-    return [
-        _Contender("Kafka Streams, two threads", lambda settings: application.run(settings, 2)),
-        _Contender("Kafka Streams, one thread", lambda settings: application.run(settings, 1)),
-    ]
+def _sessionizer(workers: int) -> _Contender:
+    name = f"the sessionizer, {workers} worker{'s' * (workers > 1)}"
+    return _Contender(name, lambda settings: _workers(settings, workers))
 
 
-def _python_contenders(bench: Bench) -> list[_Contender]:
+def _kafka_streams(
+    application: KafkaStreams, threads: int, *, same_rules: bool = False
+) -> _Contender:
+    @contextmanager
+    def start(settings: Settings) -> Iterator[Sequence[Running]]:
+        window = settings.duplicate_window if same_rules else 0
+        with application.run(settings, threads, window) as running:
+            yield [running]
+
+    kept = "dropped" if same_rules else "kept"
+    return _Contender(f"Kafka Streams, threads: {threads}, duplicates {kept}", start)
+
+
+def _python_contenders(bench: Bench) -> dict[str, _Contender]:
     """Return those of Python whose packages can be installed; say of the others why not."""
-    contenders = []
-    for name, requirements, arguments in (
-        ("Quix Streams", "quix", ["-m", "tests.benchmarks.stock_quix"]),
-        ("Bytewax", "bytewax", ["-m", "bytewax.run", "tests.benchmarks.stock_bytewax"]),
+    contenders = {}
+    for name, what, arguments in (
+        ("quix", "Quix Streams", ["-m", "tests.benchmarks.stock_quix"]),
+        ("bytewax", "Bytewax", ["-m", "bytewax.run", "tests.benchmarks.stock_bytewax"]),
     ):
         try:
-            python = python_with(requirements, bench.say)
+            python = python_with(name, bench.say)
         except (BenchmarkError, ServerError) as error:
-            bench.say(f"{name} is not measured: {error}")
+            bench.say(f"{what} is not measured: {error}")
             continue
-        contenders.append(_Contender(name, _program(requirements, [python, *arguments])))
+        contenders[name] = _Contender(what, _program(name, [python, *arguments]))
     return contenders
 
 
 def _program(name: str, command: list[str]) -> Start:
-    def start(settings: Settings) -> AbstractContextManager[Running]:
+    @contextmanager
+    def start(settings: Settings) -> Iterator[Sequence[Running]]:
         topics = Topics.of(settings.namespace)
-        return run(
+        with run(
             settings.home, name, command,
             KAFKA=settings.kafka, EVENTS=topics.events, ACCEPTED=topics.accepted,
             SESSIONS=topics.sessions, GROUP=f"{settings.namespace}.{name}",
             FOLDER=str(settings.home / settings.namespace),
-        )  # fmt: skip
+        ) as running:  # fmt: skip
+            yield [running]
 
     return start
 
 
-def _run(bench: Bench, contender: _Contender, data: _Data, *, is_ours: bool) -> _Outputs:
+@contextmanager
+def _workers(settings: Settings, count: int) -> Iterator[Sequence[Running]]:
+    with ExitStack() as running:
+        yield [running.enter_context(track(settings, "sessionizer")) for _ in range(count)]
+
+
+def _cpu(running: Sequence[Running]) -> float:
+    return sum(cpu_s(each.pid) for each in running)
+
+
+def _run(bench: Bench, contender: _Contender, data: _Data, *, check: bool) -> _Outputs:
     with bench.namespace() as settings:
-        return asyncio.run(_run_in(settings, contender, data, is_ours))
+        return asyncio.run(_run_in(settings, contender, data, check))
 
 
-async def _run_in(
-    settings: Settings, contender: _Contender, data: _Data, is_ours: bool
-) -> _Outputs:
+async def _run_in(settings: Settings, contender: _Contender, data: _Data, check: bool) -> _Outputs:
     topics = Topics.of(settings.namespace)
     before, measured = data.counts
     await write(settings, topics.events, data.before)
     with contender.start(settings) as running:
-        await wait_for_records(settings, topics.accepted, before, _DONE_WITHIN_S, running)
+        await wait_for_records(settings, topics.accepted, before, _DONE_WITHIN_S, *running)
         async with dam(settings, topics.events) as held:
             await write(settings, topics.events, data.measured)
-            used_s = cpu_s(running.pid)
+            used_s = _cpu(running)
             opened_ms = time.time() * 1000
             await held.open()
             await wait_for_records(
-                settings, topics.accepted, before + measured, _DONE_WITHIN_S, running
+                settings, topics.accepted, before + measured, _DONE_WITHIN_S, *running
             )
-            used_s = cpu_s(running.pid) - used_s
+            used_s = _cpu(running) - used_s
     accepted = await read_topic(settings, topics.accepted)
     sessions = await read_topic(settings, topics.sessions)
     times = [row.timestamp for rows in accepted.values() for row in rows]
@@ -212,7 +242,7 @@ async def _run_in(
             f"{contender.name} accepted {len(counted):,} of {measured:,} events, "
             f"{len(times):,} of all {before + measured:,}"
         )
-    if is_ours:
+    if check:
         await _check(settings, accepted, sessions)
     contender.rates.append(1000 * measured / (max(counted) - min(counted)))
     contender.cpu_s_per_million.append(1e6 * used_s / measured)
@@ -245,19 +275,20 @@ def _compare(outputs: _Outputs, reference: _Outputs) -> None:
             )
 
 
-def _figures(ours: _Contender, other: _Contender, name: str, short: str) -> list[Figure]:
+def _ratio(name: str, ours: _Contender, other: _Contender) -> Figure:
     ratios = [a / b for a, b in zip(ours.rates, other.rates, strict=True)]
-    return [
-        Figure(
-            name,
-            median(ratios),
-            f"{other.name}, {median(other.rates):,.0f} events/s, against "
-            f"{median(ours.rates):,.0f}, the same outputs; {spread(ratios, 2)}",
-        ),
-        Figure(
-            f"{short}_events_per_s",
-            median(other.rates),
-            f"{other.name}, {median(other.cpu_s_per_million):.2f} CPU s a million against "
-            f"{median(ours.cpu_s_per_million):.2f}; {spread(other.rates)}",
-        ),
-    ]
+    return Figure(
+        name,
+        median(ratios),
+        f"{ours.name}, {median(ours.rates):,.0f} events/s; {other.name}, "
+        f"{median(other.rates):,.0f}; the same outputs; {spread(ratios, 2)}",
+    )
+
+
+def _rate(name: str, contender: _Contender) -> Figure:
+    return Figure(
+        name,
+        median(contender.rates),
+        f"{contender.name}, {median(contender.cpu_s_per_million):.2f} CPU s a million; "
+        f"{spread(contender.rates)}",
+    )

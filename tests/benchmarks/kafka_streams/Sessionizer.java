@@ -3,10 +3,11 @@
 //     java -cp JARS:CLASSES Sessionizer SETTINGS
 //
 // In: events as JSON on the topic `events`. Out: on `accepted` a row for each event, on `sessions`
-// one for each stop that finds an open play of its user (the latest that does not begin after the
-// stop, so plays nest). The file SETTINGS names the topics and holds all settings of Kafka Streams.
-// It does less than the sessionizer: no duplicates are looked for, no stop waits for a play that it
-// overtook, nothing is moved to another partition, and what is not an event is left out.
+// one for each play and the stop that closes it, by the rules of the README's "What a session is".
+// The file SETTINGS names the topics and holds all settings of Kafka Streams; `duplicate.window`
+// says over how many offsets an event's id is remembered, and 0 that duplicates are not looked for.
+// It does less than the sessionizer: nothing is moved to another partition, metadata are not
+// mended, an event needs an id and a timestamp, and what is not an event is left out.
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonGenerator;
@@ -21,6 +22,7 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -28,7 +30,11 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.DateTimeException;
 import java.time.OffsetDateTime;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
+import java.util.Deque;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Properties;
@@ -36,6 +42,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
@@ -44,8 +51,11 @@ import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
 
 public final class Sessionizer {
-    private static final String STORE = "open-plays";
-    private static final int MAX_OPEN_PLAYS = 100;
+    private static final String USERS = "users";
+    private static final String IDS = "ids";
+    private static final int MAX_KEPT = 100;
+    private static final long WAITING_STOP_MS = 600_000;
+    private static final long OPEN_PLAY_MS = 30L * 86_400_000;
     private static final int MAX_ATTRIBUTES_BYTES = 256;
     private static final JsonFactory JSON = new JsonFactory();
     private static final ObjectMapper MAPPER = new ObjectMapper(JSON);
@@ -62,93 +72,163 @@ public final class Sessionizer {
 
     private static Topology topology(Properties settings) {
         var bytes = new ByteArraySerializer();
-        // In memory, with a changelog, as Kafka Streams restores it after a crash. The cache lets
-        // a user who is touched several times between two commits cost one record of the changelog.
-        var store = Stores.keyValueStoreBuilder(
-                        Stores.inMemoryKeyValueStore(STORE),
+        var window = Integer.parseInt(settings.getProperty("duplicate.window"));
+        // In memory, with changelogs, as Kafka Streams restores them after a crash. The cache lets
+        // a user who is touched several times between two commits cost one record of the
+        // changelog; an id is written once, and gains nothing by it.
+        var users = Stores.keyValueStoreBuilder(
+                        Stores.inMemoryKeyValueStore(USERS),
                         Serdes.ByteArray(),
                         Serdes.serdeFrom(
-                                (topic, plays) -> encode(plays), (topic, plays) -> decode(plays)))
+                                (topic, user) -> encode(user), (topic, user) -> decode(user)))
                 .withCachingEnabled();
-        return new Topology()
+        var ids = Stores.keyValueStoreBuilder(
+                Stores.inMemoryKeyValueStore(IDS), Serdes.ByteArray(), Serdes.Long());
+        var topology = new Topology()
                 .addSource(
                         "events",
                         new ByteArrayDeserializer(),
                         new ByteArrayDeserializer(),
                         settings.getProperty("events"))
-                .addProcessor("pairing", Pairing::new, "events")
-                .addStateStore(store, "pairing")
+                .addProcessor("pairing", () -> new Pairing(window), "events")
+                .addStateStore(users, "pairing")
                 .addSink("accepted", settings.getProperty("accepted"), bytes, bytes, "pairing")
                 .addSink("sessions", settings.getProperty("sessions"), bytes, bytes, "pairing");
+        return window > 0 ? topology.addStateStore(ids, "pairing") : topology;
     }
 
     /** An event as it was sent; metadata and attributes are the text of a JSON object. */
     private record Event(String name, String userId, long timestamp, String metadata, String id) {}
 
-    private record Play(long timestamp, String id, String attributes) {}
+    /** A play that is open, or a stop that waits for one that it overtook. */
+    private record Kept(long timestamp, long receivedAt, String id, String attributes) {}
+
+    /** What is kept of a user, both in the order of the log. */
+    private record User(List<Kept> plays, List<Kept> stops) {}
+
+    private record Pair(Kept play, Kept stop) {}
 
     private static final class Pairing implements Processor<byte[], byte[], byte[], byte[]> {
+        private final int window;
+        private final Deque<byte[]> oldest = new ArrayDeque<>();
         private ProcessorContext<byte[], byte[]> context;
-        private KeyValueStore<byte[], List<Play>> store;
+        private KeyValueStore<byte[], User> users;
+        private KeyValueStore<byte[], Long> ids;
+
+        Pairing(int window) {
+            this.window = window;
+        }
 
         @Override
         public void init(ProcessorContext<byte[], byte[]> context) {
             this.context = context;
-            this.store = context.getStateStore(STORE);
+            users = context.getStateStore(USERS);
+            if (window > 0) {
+                ids = context.getStateStore(IDS);
+                remember();
+            }
+        }
+
+        /** Puts the ids of a restored store into the order in which they are forgotten. */
+        private void remember() {
+            var restored = new ArrayList<KeyValue<byte[], Long>>();
+            try (var all = ids.all()) {
+                all.forEachRemaining(restored::add);
+            }
+            restored.sort(Comparator.comparing(each -> each.value));
+            restored.forEach(each -> oldest.add(each.key));
         }
 
         @Override
         public void process(Record<byte[], byte[]> record) {
             var receivedAt = record.timestamp();
             var event = parse(record.value(), receivedAt);
-            if (event == null) {
+            var offset = context.recordMetadata().orElseThrow().offset();
+            if (event == null || (window > 0 && isDuplicate(event, offset))) {
                 return;
             }
-            var offset = context.recordMetadata().orElseThrow().offset();
             // Outputs carry the time of their making, as the sessionizer's do: rates go by it.
             var output = record.withTimestamp(System.currentTimeMillis());
             context.forward(output.withValue(acceptedRow(event, receivedAt, offset)), "accepted");
-            if (event.name.equals("play")) {
-                open(record.key(), event);
-            } else if (event.name.equals("stop")) {
-                var play = close(record.key(), event.timestamp);
-                if (play != null) {
-                    var row = sessionRow(play, event, receivedAt, offset);
-                    context.forward(output.withValue(row), "sessions");
-                }
+            var pair = pair(record.key(), event, receivedAt);
+            if (pair != null) {
+                var row = sessionRow(event.userId, pair, receivedAt, offset);
+                context.forward(output.withValue(row), "sessions");
             }
         }
 
-        private void open(byte[] user, Event event) {
-            var plays = store.get(user);
-            if (plays == null) {
-                plays = new ArrayList<>(1);
+        private boolean isDuplicate(Event event, long offset) {
+            var key = digest(event.userId, event.id);
+            while (!oldest.isEmpty() && ids.get(oldest.peek()) < offset - window) {
+                ids.delete(oldest.remove());
             }
-            plays.add(new Play(event.timestamp, event.id, attributes(event.metadata)));
-            if (plays.size() > MAX_OPEN_PLAYS) {
-                plays.remove(0);
+            if (ids.putIfAbsent(key, offset) != null) {
+                return true;
             }
-            store.put(user, plays);
+            oldest.add(key);
+            return false;
         }
 
-        /** Takes the play out that a stop closes: of the latest timestamp not after the stop's. */
-        private Play close(byte[] user, long timestamp) {
-            var plays = store.get(user);
-            if (plays == null) {
+        /** Applies a play or a stop to what is kept of its user; returns what it completes. */
+        private Pair pair(byte[] key, Event event, long receivedAt) {
+            var opens = event.name.equals("play");
+            if (!opens && !event.name.equals("stop")) {
                 return null;
             }
-            Play latest = null;
-            for (var play : plays) {
-                if (play.timestamp <= timestamp
+            var user = users.get(key);
+            if (user == null) {
+                user = new User(new ArrayList<>(1), new ArrayList<>(0));
+            }
+            user.plays.removeIf(play -> play.receivedAt < receivedAt - OPEN_PLAY_MS);
+            user.stops.removeIf(stop -> stop.timestamp < receivedAt - WAITING_STOP_MS);
+            var attributes = opens ? attributes(event.metadata) : "";
+            var kept = new Kept(event.timestamp, receivedAt, event.id, attributes);
+            var pair = opens ? open(user, kept) : close(user, kept);
+            users.put(key, user.plays.isEmpty() && user.stops.isEmpty() ? null : user);
+            return pair;
+        }
+
+        /** A play that came late pairs with the earliest stop after it; another opens. */
+        private static Pair open(User user, Kept play) {
+            Kept earliest = null;
+            if (play.receivedAt - play.timestamp <= WAITING_STOP_MS) {
+                for (var stop : user.stops) {
+                    if (stop.timestamp > play.timestamp
+                            && (earliest == null || stop.timestamp < earliest.timestamp)) {
+                        earliest = stop;
+                    }
+                }
+            }
+            if (earliest != null) {
+                user.stops.remove(earliest);
+                return new Pair(play, earliest);
+            }
+            keep(user.plays, play);
+            return null;
+        }
+
+        /** A stop closes the latest play that does not begin after it; without one it waits. */
+        private static Pair close(User user, Kept stop) {
+            Kept latest = null;
+            for (var play : user.plays) {
+                if (play.timestamp <= stop.timestamp
                         && (latest == null || play.timestamp >= latest.timestamp)) {
                     latest = play;
                 }
             }
             if (latest != null) {
-                plays.remove(latest);
-                store.put(user, plays.isEmpty() ? null : plays);
+                user.plays.remove(latest);
+                return new Pair(latest, stop);
             }
-            return latest;
+            keep(user.stops, stop);
+            return null;
+        }
+
+        private static void keep(List<Kept> list, Kept added) {
+            list.add(added);
+            if (list.size() > MAX_KEPT) {
+                list.remove(Collections.min(list, Comparator.comparingLong(Kept::timestamp)));
+            }
         }
     }
 
@@ -242,10 +322,13 @@ public final class Sessionizer {
         });
     }
 
-    private static byte[] sessionRow(Play play, Event stop, long receivedAt, long offset) {
+    private static byte[] sessionRow(String userId, Pair pair, long receivedAt, long offset) {
+        var play = pair.play;
+        var stop = pair.stop;
         return row(json -> {
-            json.writeStringField("session_id", sessionId(stop.userId, play.id, stop.id));
-            json.writeStringField("user_id", stop.userId);
+            var id = HexFormat.of().formatHex(digest(userId, play.id, stop.id));
+            json.writeStringField("session_id", id);
+            json.writeStringField("user_id", userId);
             json.writeNumberField("started_at", play.timestamp);
             json.writeNumberField("ended_at", stop.timestamp);
             json.writeNumberField("duration_ms", stop.timestamp - play.timestamp);
@@ -258,16 +341,16 @@ public final class Sessionizer {
         });
     }
 
-    /** Returns 128 bits in hex over the three; MD5, as Java brings no BLAKE2. */
-    private static String sessionId(String userId, String playId, String stopId) {
+    /** Returns 128 bits over texts, each preceded by its length; MD5, as Java has no BLAKE2. */
+    private static byte[] digest(String... texts) {
         try {
             var digest = MessageDigest.getInstance("MD5");
-            for (var text : List.of(userId, playId, stopId)) {
+            for (var text : texts) {
                 var bytes = text.getBytes(StandardCharsets.UTF_8);
-                digest.update((byte) bytes.length);
+                digest.update(ByteBuffer.allocate(4).putInt(bytes.length).array());
                 digest.update(bytes);
             }
-            return HexFormat.of().formatHex(digest.digest());
+            return digest.digest();
         } catch (NoSuchAlgorithmException error) {
             throw new IllegalStateException(error);
         }
@@ -289,19 +372,22 @@ public final class Sessionizer {
         return bytes.toByteArray();
     }
 
-    // The store's own form of a user's plays: binary, which costs less than JSON.
+    // The store's own form of what is kept of a user: binary, which costs less than JSON.
 
-    private static byte[] encode(List<Play> plays) {
-        if (plays == null) {
+    private static byte[] encode(User user) {
+        if (user == null) {
             return null;
         }
-        var bytes = new ByteArrayOutputStream(128 * plays.size());
+        var bytes = new ByteArrayOutputStream(256);
         try (var out = new DataOutputStream(bytes)) {
-            out.writeInt(plays.size());
-            for (var play : plays) {
-                out.writeLong(play.timestamp);
-                out.writeUTF(play.id);
-                out.writeUTF(play.attributes);
+            for (var list : List.of(user.plays, user.stops)) {
+                out.writeInt(list.size());
+                for (var kept : list) {
+                    out.writeLong(kept.timestamp);
+                    out.writeLong(kept.receivedAt);
+                    out.writeUTF(kept.id);
+                    out.writeUTF(kept.attributes);
+                }
             }
         } catch (IOException error) {
             throw new UncheckedIOException(error);
@@ -309,19 +395,23 @@ public final class Sessionizer {
         return bytes.toByteArray();
     }
 
-    private static List<Play> decode(byte[] bytes) {
+    private static User decode(byte[] bytes) {
         if (bytes == null) {
             return null;
         }
         try (var in = new DataInputStream(new ByteArrayInputStream(bytes))) {
-            var count = in.readInt();
-            var plays = new ArrayList<Play>(count + 1);
-            for (var number = 0; number < count; number++) {
-                plays.add(new Play(in.readLong(), in.readUTF(), in.readUTF()));
-            }
-            return plays;
+            return new User(decodeList(in), decodeList(in));
         } catch (IOException error) {
             throw new UncheckedIOException(error);
         }
+    }
+
+    private static List<Kept> decodeList(DataInputStream in) throws IOException {
+        var count = in.readInt();
+        var list = new ArrayList<Kept>(count + 1);
+        for (var number = 0; number < count; number++) {
+            list.add(new Kept(in.readLong(), in.readLong(), in.readUTF(), in.readUTF()));
+        }
+        return list;
     }
 }

@@ -50,10 +50,10 @@ class KafkaStreams:
         _compile(self._class_path, classes)
 
     @contextmanager
-    def run(self, settings: Settings, threads: int) -> Iterator[Running]:
-        """Run it for a while with so many threads."""
+    def run(self, settings: Settings, threads: int, duplicate_window: int) -> Iterator[Running]:
+        """Run it for a while with so many threads; with a window of 0 it keeps duplicates."""
         file = settings.home / f"{settings.namespace}.properties"
-        chosen = _properties(settings, threads)
+        chosen = _properties(settings, threads, duplicate_window)
         file.write_text("".join(f"{name}={value}\n" for name, value in chosen.items()))
         command = [str(java()), *_JVM, "-cp", self._class_path, "Sessionizer", str(file)]
         with run(settings.home, "kafka_streams", command) as running:
@@ -70,7 +70,7 @@ def _compile(class_path: str, classes: Path) -> None:
         raise BenchmarkError(f"{_SOURCE.name} was not compiled: {done.stdout + done.stderr}")
 
 
-def _properties(settings: Settings, threads: int) -> Mapping[str, object]:
+def _properties(settings: Settings, threads: int, duplicate_window: int) -> Mapping[str, object]:
     """Return the settings: the defaults, but for what the comparison asks for and what helps it.
 
     Compression and large batches are the sessionizer's too. A commit every 100 ms is what Kafka
@@ -81,6 +81,7 @@ def _properties(settings: Settings, threads: int) -> Mapping[str, object]:
         "events": topics.events,
         "accepted": topics.accepted,
         "sessions": topics.sessions,
+        "duplicate.window": duplicate_window,
         "application.id": f"{settings.namespace}.streams",
         "bootstrap.servers": settings.kafka,
         "processing.guarantee": "exactly_once_v2",
