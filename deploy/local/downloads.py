@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.processes import ServerError
@@ -28,6 +29,21 @@ _LIBRARY_FILE = Path("node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
 _FETCH_SECONDS = 900
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Jars:
+    """Jars that belong together.
+
+    Attributes:
+        what: a name for people.
+        coordinates: what the resolver is asked for; it finds what that depends on.
+        pins: file of the SHA-256 and the name of each jar that is kept.
+    """
+
+    what: str
+    coordinates: str
+    pins: Path
 
 
 def downloads_folder() -> Path:
@@ -48,8 +64,26 @@ def kafka_jars(say: Say, folder: Path | None = None) -> Path:
     Raises:
         ServerError: they could not be fetched, or one is not what it was when it was pinned.
     """
-    target = (folder or downloads_folder()) / f"kafka-{KAFKA_VERSION}"
-    _fetch_once(target, _resolve_jars, lambda: say(f"Fetching Apache Kafka {KAFKA_VERSION} …"))
+    return pinned_jars(
+        f"kafka-{KAFKA_VERSION}",
+        Jars(f"Apache Kafka {KAFKA_VERSION}", _COORDINATES, KAFKA_JARS),
+        say,
+        folder,
+    )
+
+
+def pinned_jars(name: str, jars: Jars, say: Say, folder: Path | None = None) -> Path:
+    """Return the folder of this name with the jars that are pinned, fetched if need be.
+
+    Raises:
+        ServerError: they could not be fetched, or one is not what it was when it was pinned.
+    """
+    target = (folder or downloads_folder()) / name
+    fetch_once(
+        target,
+        lambda draft, scratch: _resolve_jars(draft, scratch, jars),
+        lambda: say(f"Fetching {jars.what} …"),
+    )
     return target
 
 
@@ -60,13 +94,11 @@ def clickhouse_library(say: Say, folder: Path | None = None) -> Path:
         ServerError: it could not be fetched.
     """
     target = (folder or downloads_folder()) / f"clickhouse-{CLICKHOUSE_VERSION}"
-    _fetch_once(
-        target, _install_library, lambda: say(f"Fetching ClickHouse {CLICKHOUSE_VERSION} …")
-    )
+    fetch_once(target, _install_library, lambda: say(f"Fetching ClickHouse {CLICKHOUSE_VERSION} …"))
     return target / _LIBRARY_FILE.name
 
 
-def _fetch_once(
+def fetch_once(
     target: Path, fill: Callable[[Path, Path], None], announce: Callable[[], None]
 ) -> None:
     """Fill a draft and rename it to the target, unless that is there.
@@ -93,25 +125,25 @@ def _fetch_once(
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _resolve_jars(draft: Path, scratch: Path) -> None:
+def _resolve_jars(draft: Path, scratch: Path, jars: Jars) -> None:
     environment = {**os.environ, "HOME": str(scratch), "M2_REPO": str(scratch / "m2")}
     _run(
         [
             sys.executable, "-m", "jgo", "--ignore-config", "--cache-dir", str(scratch / "cache"),
             "--repo-cache", str(scratch / "m2"), "--resolver", "python", "--links", "copy",
-            "--timeout", "60", "--color", "plain", "info", "jars", _COORDINATES,
+            "--timeout", "60", "--color", "plain", "info", "jars", jars.coordinates,
         ],
         environment,
-        "Apache Kafka",
+        jars.what,
     )  # fmt: skip
     found = {jar.name: jar for jar in (scratch / "cache").rglob("*.jar")}
-    for line in KAFKA_JARS.read_text().splitlines():
+    for line in jars.pins.read_text().splitlines():
         digest, name = line.split()
         jar = found.get(name)
         if jar is None or hashlib.sha256(jar.read_bytes()).hexdigest() != digest:
             raise ServerError(
-                f"Kafka's {name} {'is missing' if jar is None else 'is not what was pinned'} "
-                f"({KAFKA_JARS.name}); nothing was kept. Run the same command again."
+                f"{jars.what}: {name} {'is missing' if jar is None else 'is not what was pinned'} "
+                f"({jars.pins.name}); nothing was kept. Run the same command again."
                 " If it stays so, look at what serves your packages."
             )
         shutil.move(jar, draft / name)

@@ -46,6 +46,8 @@ TARGETS: Mapping[str, Target] = {
     "sessionizer_events_per_s": Target(100_000, at_least=True),
     "sessionizer_vs_faust": Target(20, at_least=True),
     "sessionizer_cpu_two_vs_one": Target(1.15, at_least=False),
+    "sessionizer_vs_kafka_streams_eos": Target(2.5, at_least=True),
+    "memory_mb_per_million_plays": Target(400, at_least=False),
     "http_single_vs_plain": Target(2.5, at_least=True),
     "http_batch_events_per_s": Target(300_000, at_least=True),
     "writer_rows_per_s": Target(200_000, at_least=True),
@@ -63,6 +65,13 @@ TARGETS: Mapping[str, Target] = {
 ABOUT: Mapping[str, str] = {
     "sessionizer_events_per_s": "events a second through one sessionizer, all outputs",
     "sessionizer_vs_faust": "times a plain Faust app with a table",
+    "sessionizer_vs_kafka_streams_eos": "one worker over a Kafka Streams application with exactly_once_v2, "
+    "two threads, in-memory stores, no look for duplicates; the same outputs",
+    "sessionizer_vs_quix": "over Quix Streams, at least once; the same outputs",
+    "sessionizer_vs_bytewax": "over Bytewax, at least once; the same outputs",
+    "growth_cpu_8_vs_1": "CPU seconds a million events, eight workers over one, 16 partitions",
+    "restore_s_per_million_plays": "seconds until a worker goes on with a million open plays",
+    "memory_mb_per_million_plays": "resident memory for a million open plays",
     "sessionizer_cpu_two_vs_one": "CPU seconds a million events, two workers over one",
     "http_single_vs_plain": "two ingest processes over one process of a plain Starlette service "
     "that awaits each send; one event a request, 256 connections",
@@ -85,6 +94,10 @@ ABOUT: Mapping[str, str] = {
 RATIOS = frozenset(
     {
         "sessionizer_vs_faust",
+        "sessionizer_vs_kafka_streams_eos",
+        "sessionizer_vs_quix",
+        "sessionizer_vs_bytewax",
+        "growth_cpu_8_vs_1",
         "sessionizer_cpu_two_vs_one",
         "http_single_vs_plain",
         "writer_vs_file",

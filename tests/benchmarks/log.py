@@ -8,6 +8,7 @@ service's own making.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,10 +16,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from deploy.local.processes import Running, last_lines
 from runtime.settings import Settings
+from tests.benchmarks.figures import BenchmarkError
 
 MAX_BATCH_BYTES = 900_000
 _DAM_S = 60  # the most that a broker grants a transaction
+_REST_S = 1.5
 
 Records = Sequence[tuple[bytes, bytes]]
 
@@ -102,6 +106,30 @@ async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
         return {where.partition: end for where, end in ends.items()}
     finally:
         await consumer.stop()
+
+
+async def wait_for_records(
+    settings: Settings, topic: str, count: int, seconds: float, *writers: Running
+) -> None:
+    """Wait until processes have written so many records, and then nothing for a while.
+
+    The marks of transactions are counted in, hence the rest after the last record.
+
+    Raises:
+        BenchmarkError: one of them has ended.
+        TimeoutError: they are not all there in time.
+    """
+    before, resting_since = -1, time.monotonic()
+    async with asyncio.timeout(seconds):
+        while before < count or time.monotonic() - resting_since < _REST_S:
+            await asyncio.sleep(0.25)
+            written = sum((await end_offsets(settings, topic)).values())
+            if written != before:
+                before, resting_since = written, time.monotonic()
+            for each in writers:
+                if each.exit_code is not None:
+                    log = each.program.log
+                    raise BenchmarkError(f"{log.stem} ended ({each.exit_code}): {last_lines(log)}")
 
 
 async def wait_for_group_offsets(

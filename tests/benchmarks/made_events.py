@@ -1,4 +1,4 @@
-"""The events of the sessionizer's and Faust's measurements: seeded, so that both get the same.
+"""The events of the sessionizer's and its opponents' measurements: seeded, the same for all.
 
 In: how many, of how many users. Out: JSON bodies by partition, in order. Four kinds of events
 evenly: play, stop, pause, product_view; each with an id and three fields of metadata.
@@ -28,18 +28,27 @@ def make_events(
     begin_ms = (int(time.time()) - 86_400) * 1000
     made: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
     for number in range(count):
-        user = chance.choice(names)
-        event = {
-            "event": chance.choice(_KINDS),
-            "user_id": user,
-            "timestamp": format_timestamp(begin_ms + number * 1000 // _EVENTS_PER_S),
-            "metadata": {
-                "song_id": f"song-{chance.randrange(1000)}",
-                "device": "mobile",
-                "platform": "ios",
-            },
-        }
-        if with_ids:
-            event["event_id"] = f"{chance.getrandbits(128):032x}"
-        made[partitioner.partition_of(user)].append((user.encode(), msgspec.json.encode(event)))
+        user, kind = chance.choice(names), chance.choice(_KINDS)
+        timestamp_ms = begin_ms + number * 1000 // _EVENTS_PER_S
+        body = make_event(user, kind, timestamp_ms, chance, with_id=with_ids)
+        made[partitioner.partition_of(user)].append((user.encode(), body))
     return made
+
+
+def make_event(
+    user: str, kind: str, timestamp_ms: int, chance: random.Random, *, with_id: bool = True
+) -> bytes:
+    """Return the body of one event."""
+    event: dict[str, object] = {
+        "event": kind,
+        "user_id": user,
+        "timestamp": format_timestamp(timestamp_ms),
+        "metadata": {
+            "song_id": f"song-{chance.randrange(1000)}",
+            "device": "mobile",
+            "platform": "ios",
+        },
+    }
+    if with_id:
+        event["event_id"] = f"{chance.getrandbits(128):032x}"
+    return msgspec.json.encode(event)

@@ -103,6 +103,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def memory_mb(pid: int) -> float:
+    """Return the memory (RSS) that a living process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+
+
 def answers(port: int, path: str, status: int = 200) -> bool:
     """Tell whether a service on this machine answers a path with a status."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)

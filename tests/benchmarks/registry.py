@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from tests.benchmarks import (
     analyst,
     batches,
+    growth,
     idle,
     latency,
     pipeline,
     questions,
     sessionizer,
     single_events,
+    streams,
     writer,
 )
 from tests.benchmarks.bench import Bench
@@ -39,6 +41,16 @@ PARTS = (
         "sessionizer",
         ("sessionizer_events_per_s", "sessionizer_vs_faust", "sessionizer_cpu_two_vs_one"),
         sessionizer.measure,
+    ),
+    Part(
+        "streams",
+        ("sessionizer_vs_kafka_streams_eos", "sessionizer_vs_quix", "sessionizer_vs_bytewax"),
+        streams.measure,
+    ),
+    Part(
+        "growth",
+        ("growth_cpu_8_vs_1", "restore_s_per_million_plays", "memory_mb_per_million_plays"),
+        growth.measure,
     ),
     Part("http", ("http_single_vs_plain",), single_events.measure),
     Part("batches", ("http_batch_events_per_s",), batches.measure),
