@@ -44,13 +44,18 @@ class Bench:
         self._servers: Settings | None = None
 
     @contextmanager
-    def namespace(self) -> Iterator[Settings]:
+    def namespace(self, clickhouse: str = "") -> Iterator[Settings]:
         """Give a migrated namespace on the servers, and remove it afterwards.
 
-        The servers are started, and the broker warmed up, when first needed.
+        The servers are started, and the broker warmed up, when first needed. `clickhouse` is the
+        URL of another ClickHouse than the run's.
         """
+        servers = self._started()
         settings = dataclasses.replace(
-            self._started(), namespace=f"bench_{secrets.token_hex(4)}", home=self.folder
+            servers,
+            namespace=f"bench_{secrets.token_hex(4)}",
+            home=self.folder,
+            clickhouse=clickhouse or servers.clickhouse,
         )
         asyncio.run(run_migrations(settings))
         try:

@@ -19,15 +19,6 @@ class BenchmarkError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A measured number: its name, its value, and in a few words how it was measured."""
-
-    name: str
-    value: float
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """What a figure should be: at least, or at most, a number."""
 
@@ -42,15 +33,38 @@ class Target:
         return f"{'≥' if self.at_least else '≤'} {self.bound:,.12g}"
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured number: its name, its value, and in a few words how it was measured.
+
+    It has a target of its own where that depends on what else was measured in the same run.
+    """
+
+    name: str
+    value: float
+    how: str
+    own_target: Target | None = None
+
+    @property
+    def target(self) -> Target | None:
+        """What it should be, if anything."""
+        return self.own_target or TARGETS.get(self.name)
+
+
 TARGETS: Mapping[str, Target] = {
     "sessionizer_events_per_s": Target(100_000, at_least=True),
     "sessionizer_vs_faust": Target(20, at_least=True),
     "sessionizer_cpu_two_vs_one": Target(1.15, at_least=False),
     "http_single_vs_plain": Target(2.5, at_least=True),
+    "http_single_vs_native": Target(0.75, at_least=True),
+    "http_single_p99_ms": Target(15, at_least=False),
     "writer_rows_per_s": Target(200_000, at_least=True),
+    "writer_vs_kafka_engine": Target(1.0, at_least=True),
     "latency_p50_ms": Target(100, at_least=False),
     "latency_p99_ms": Target(500, at_least=False),
     "query_p99_ms": Target(50, at_least=False),
+    "query_100m_p99_ms": Target(50, at_least=False),
+    "query_100m_vs_10m": Target(1.5, at_least=False),
     "idle_rss_mb": Target(1_500, at_least=False),
     "cold_start_s": Target(25, at_least=False),
 }

@@ -8,6 +8,7 @@ service's own making.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from runtime.settings import Settings
 
 MAX_BATCH_BYTES = 900_000
+_JOINED_WITHIN_S = 30.0
+_SETTLED_S = 2.0
 _DAM_S = 60  # the most that a broker grants a transaction
 
 Records = Sequence[tuple[bytes, bytes]]
@@ -102,6 +105,23 @@ async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
         return {where.partition: end for where, end in ends.items()}
     finally:
         await consumer.stop()
+
+
+async def wait_until_joined(settings: Settings, group: str, workers: int) -> None:
+    """Wait until a group has had so many members, and no change, for a while."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        async with asyncio.timeout(_JOINED_WITHIN_S):
+            stable_since = time.monotonic()
+            while time.monotonic() - stable_since < _SETTLED_S:
+                response = (await admin.describe_consumer_groups([group]))[0]
+                _, _, state, _, _, members = response.groups[0][:6]
+                if state != "Stable" or len(members) != workers:
+                    stable_since = time.monotonic()
+                await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
 
 
 async def wait_for_group_offsets(

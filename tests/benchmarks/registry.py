@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks import analyst, idle, latency, questions, sessionizer, single_events, writer
+from tests.benchmarks import (
+    analyst,
+    growth,
+    idle,
+    insert_formats,
+    kafka_engine,
+    latency,
+    native_events,
+    open_loop,
+    questions,
+    sessionizer,
+    single_events,
+    writer,
+)
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Figure
 
@@ -30,11 +43,20 @@ PARTS = (
         ("sessionizer_events_per_s", "sessionizer_vs_faust", "sessionizer_cpu_two_vs_one"),
         sessionizer.measure,
     ),
-    Part("http", ("http_single_vs_plain",), single_events.measure),
+    Part(
+        "http",
+        ("http_single_vs_plain", "http_single_256_rps", "http_single_64_rps"),
+        single_events.measure,
+    ),
+    Part("native", ("http_single_vs_native",), native_events.measure),
+    Part("open-loop", ("http_single_p99_ms",), open_loop.measure),
     Part("writer", ("writer_rows_per_s", "writer_vs_file"), writer.measure),
-    # Its figures stand in the file alone; the README's table has none of them.
+    Part("kafka-engine", ("writer_vs_kafka_engine",), kafka_engine.measure),
+    # The figures of these two stand in the file alone; the README's table has none of them.
+    Part("insert-formats", (), insert_formats.measure),
     Part("analyst", (), analyst.measure),
     Part("query", ("query_p99_ms",), questions.measure),
+    Part("growth", ("query_100m_p99_ms", "query_100m_vs_10m"), growth.measure),
     Part("idle", ("idle_rss_mb", "cold_start_s"), idle.measure, whole_stack=True),
     Part("latency", ("latency_p50_ms", "latency_p99_ms"), latency.measure, whole_stack=True),
 )

@@ -17,9 +17,10 @@ class Sizes:
     events: int = 400_000
     users: int = 20_000
     faust_events: int = 20_000
-    http_connections: int = 256
     http_rounds: int = 3
     http_s: int = 6
+    open_loop_warm_up_s: float = 5.0
+    open_loop_s: float = 20.0
     rows: int = 1_000_000
     analyst_s: float = 15.0
     latency_rate: int = 2_000
@@ -31,6 +32,10 @@ class Sizes:
     query_sessions: int = 2_000_000
     query_users: int = 100_000
     query_requests: int = 300
+    growth_events: int = 100_000_000
+    growth_sessions: int = 20_000_000
+    growth_users: int = 1_000_000
+    growth_settled_within_s: float = 300.0
     idle_s: float = 20.0
 
 
@@ -40,9 +45,10 @@ QUICK = Sizes(
     runs=1,
     events=40_000,
     faust_events=4_000,
-    http_connections=64,
     http_rounds=1,
     http_s=2,
+    open_loop_warm_up_s=1.0,
+    open_loop_s=3.0,
     rows=100_000,
     analyst_s=2.0,
     latency_warm_up_s=3.0,
@@ -52,5 +58,8 @@ QUICK = Sizes(
     query_events=500_000,
     query_sessions=100_000,
     query_requests=50,
+    growth_events=1_000_000,
+    growth_sessions=200_000,
+    growth_users=100_000,
     idle_s=3.0,
 )
