@@ -50,7 +50,7 @@ def build_service(language: Language, say: Say) -> Path | None:
         return None
     folder = downloads_folder() / f"native-{language.name.lower()}-{_hash_of(language)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+    with folder.with_name(f"native-{language.name.lower()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             say(f"building the bare service in {language.name}")
@@ -60,7 +60,7 @@ def build_service(language: Language, say: Say) -> Path | None:
 
 def _fill(folder: Path, language: Language) -> None:
     """Build in a draft and rename it, so that what has the final name is whole."""
-    draft = folder.with_name(f"{folder.name}.draft")
+    draft = folder.with_name(f"native-{language.name.lower()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     work = draft / "work"
     shutil.copytree(_sources_of(language), work)
