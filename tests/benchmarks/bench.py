@@ -43,16 +43,19 @@ class Bench:
         self._servers: Settings | None = None
 
     @contextmanager
-    def namespace(self, partitions: int = PARTITIONS) -> Iterator[Settings]:
+    def namespace(self, partitions: int = PARTITIONS, clickhouse: str = "") -> Iterator[Settings]:
         """Give a migrated namespace on the servers, and remove it afterwards.
 
-        The servers are started, and the broker warmed up, when first needed.
+        The servers are started, and the broker warmed up, when first needed. `clickhouse` is the
+        URL of another ClickHouse than the run's.
         """
+        servers = self._started()
         settings = dataclasses.replace(
-            self._started(),
+            servers,
             namespace=f"bench_{secrets.token_hex(4)}",
             partitions=partitions,
             home=self.folder,
+            clickhouse=clickhouse or servers.clickhouse,
         )
         asyncio.run(run_migrations(settings))
         try:

@@ -74,7 +74,7 @@ class _Generator:
         parts = urlsplit(url)
         assert parts.hostname == "127.0.0.1"
         self._port = parts.port or 80
-        self._requests = [_request(parts.netloc) for _ in range(_BODIES)]
+        self._requests = [make_request(parts.netloc) for _ in range(_BODIES)]
         self._free: list[_Connection] = []
         self._opened = 0
         self._answered = self._failed = 0
@@ -124,7 +124,8 @@ class _Generator:
             await asyncio.sleep(0.01)
 
 
-def _request(host: str) -> bytes:
+def make_request(host: str) -> bytes:
+    """Return a whole POST /track of a random user."""
     user, song = random.randrange(10**6), random.randrange(1000)
     body = (
         f'{{"event":"{random.choice(_KINDS)}","user_id":"load-{user}",'

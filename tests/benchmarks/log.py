@@ -21,6 +21,8 @@ from runtime.settings import Settings
 from tests.benchmarks.figures import BenchmarkError
 
 MAX_BATCH_BYTES = 900_000
+_JOINED_WITHIN_S = 30.0
+_SETTLED_S = 2.0
 _DAM_S = 60  # the most that a broker grants a transaction
 _REST_S = 1.5
 
@@ -130,6 +132,23 @@ async def wait_for_records(
                 if each.exit_code is not None:
                     log = each.program.log
                     raise BenchmarkError(f"{log.stem} ended ({each.exit_code}): {last_lines(log)}")
+
+
+async def wait_until_joined(settings: Settings, group: str, workers: int) -> None:
+    """Wait until a group has had so many members, and no change, for a while."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        async with asyncio.timeout(_JOINED_WITHIN_S):
+            stable_since = time.monotonic()
+            while time.monotonic() - stable_since < _SETTLED_S:
+                response = (await admin.describe_consumer_groups([group]))[0]
+                _, _, state, _, _, members = response.groups[0][:6]
+                if state != "Stable" or len(members) != workers:
+                    stable_since = time.monotonic()
+                await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
 
 
 async def wait_for_group_offsets(

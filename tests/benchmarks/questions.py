@@ -32,7 +32,6 @@ from tests.benchmarks.sizes import Sizes
 
 _CHUNK = 1_000_000
 _DAYS = 365
-_SETTLED_WITHIN_S = 60
 _WARM_UP = 20
 
 _INSERT_EVENTS = """
@@ -77,27 +76,49 @@ _COUNT_MERGES = "SELECT count() FROM system.merges WHERE database = currentDatab
 
 
 @dataclass(frozen=True, slots=True)
-class _Year:
-    """The days that the loaded rows lie in, both inclusive."""
+class Volume:
+    """How much is loaded, and how long its merges may take."""
+
+    events: int
+    sessions: int
+    users: int
+    settled_within_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Year:
+    """The days that the loaded rows lie in, both inclusive, and what is asked about them."""
 
     first: date
     last: date
+    grouping: str
 
     @property
     def query(self) -> str:
-        return f"start_date={self.first}&end_date={self.last}&group_by=month"
+        """The parameters of a question about all of them."""
+        return f"start_date={self.first}&end_date={self.last}&group_by={self.grouping}"
 
 
 def measure(bench: Bench) -> list[Figure]:
     """Load, settle, ask."""
+    sizes = bench.sizes
+    volume = Volume(sizes.query_events, sizes.query_sessions, sizes.query_users)
+    return _figures(time_answers(bench, volume, "month"), sizes)
+
+
+def time_answers(bench: Bench, volume: Volume, grouping: str) -> dict[str, list[float]]:
+    """Load a year and ask about it; return the milliseconds of each request, by kind of question.
+
+    Raises:
+        BenchmarkError: an answer is not 200, or they do not add up to what was loaded.
+    """
     last = datetime.now(UTC).date() - timedelta(days=1)
-    year = _Year(last - timedelta(days=_DAYS - 1), last)
+    year = Year(last - timedelta(days=_DAYS - 1), last, grouping)
     with bench.namespace() as settings:
-        _fill(bench, settings, year)
+        _fill(bench, settings, year, volume)
         serving = dataclasses.replace(settings, port=free_port())
         with track(serving, "query"):
-            taken = asyncio.run(_ask_all(serving.port, year, bench.sizes))
-    return _figures(taken, bench.sizes)
+            return asyncio.run(_ask_all(serving.port, year, volume, bench.sizes.query_requests))
 
 
 def _figures(taken: dict[str, list[float]], sizes: Sizes) -> list[Figure]:
@@ -117,16 +138,15 @@ def _figures(taken: dict[str, list[float]], sizes: Sizes) -> list[Figure]:
     return figures
 
 
-def _fill(bench: Bench, settings: Settings, year: _Year) -> None:
-    sizes = bench.sizes
+def _fill(bench: Bench, settings: Settings, year: Year, volume: Volume) -> None:
     with _client(settings) as client:
         for statement, total in (
-            (_INSERT_EVENTS, sizes.query_events),
-            (_INSERT_SESSIONS, sizes.query_sessions),
+            (_INSERT_EVENTS, volume.events),
+            (_INSERT_SESSIONS, volume.sessions),
         ):
             for first in range(0, total, _CHUNK):
                 parameters = {
-                    "users": sizes.query_users,
+                    "users": volume.users,
                     "partitions": settings.partitions,
                     "begin_ms": _midnight_ms(year.first),
                     "span_ms": _DAYS * 86_400_000,
@@ -136,12 +156,12 @@ def _fill(bench: Bench, settings: Settings, year: _Year) -> None:
                 }
                 client.command(statement, parameters=parameters)
             bench.say(f"query: {total:,} rows loaded")
-        _wait_for_merges(client)
+        _wait_for_merges(client, volume.settled_within_s)
 
 
-def _wait_for_merges(client: Client) -> None:
-    """Wait until nothing is merged, but no longer than a minute."""
-    deadline = time.monotonic() + _SETTLED_WITHIN_S
+def _wait_for_merges(client: Client, seconds: float) -> None:
+    """Wait until nothing is merged, but no longer than so many seconds."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and client.query(_COUNT_MERGES).first_row[0]:
         time.sleep(0.5)
 
@@ -159,17 +179,16 @@ def _midnight_ms(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
-async def _ask_all(port: int, year: _Year, sizes: Sizes) -> dict[str, list[float]]:
-    """Return the milliseconds of each request, by kind of question."""
+async def _ask_all(port: int, year: Year, volume: Volume, requests: int) -> dict[str, list[float]]:
     async with HTTPConnection(f"http://127.0.0.1:{port}") as connection:
-        await _check_sums(connection, year, sizes)
+        await _check_sums(connection, year, volume)
         return {
-            name: await _ask(connection, path, sizes.query_requests)
-            for name, path in _paths(year, sizes.query_users).items()
+            name: await _ask(connection, path, requests)
+            for name, path in _paths(year, volume.users).items()
         }
 
 
-def _paths(year: _Year, users: int) -> dict[str, Callable[[int], str]]:
+def _paths(year: Year, users: int) -> dict[str, Callable[[int], str]]:
     def of_user(number: int) -> str:
         return f"{year.query}&user_id=user-{number * 317 % users}"
 
@@ -194,7 +213,7 @@ async def _ask(
     return taken[_WARM_UP:]
 
 
-async def _check_sums(connection: HTTPConnection, year: _Year, sizes: Sizes) -> None:
+async def _check_sums(connection: HTTPConnection, year: Year, volume: Volume) -> None:
     metrics = await connection.request("GET", f"/metrics?{year.query}")
     sessions = await connection.request("GET", f"/sessions?{year.query}")
     events = sum(
@@ -204,5 +223,5 @@ async def _check_sums(connection: HTTPConnection, year: _Year, sizes: Sizes) -> 
         if name != "date"
     )
     found = sum(period["sessionCount"] for period in json.loads(sessions.body)["data"])
-    if (events, found) != (sizes.query_events, sizes.query_sessions):
+    if (events, found) != (volume.events, volume.sessions):
         raise BenchmarkError(f"the answers add up to {events:,} events and {found:,} sessions")

@@ -14,12 +14,17 @@ from tests.benchmarks import (
     batches,
     growth,
     idle,
+    insert_formats,
+    kafka_engine,
     latency,
+    native_events,
+    open_loop,
     pipeline,
     questions,
     sessionizer,
     single_events,
     streams,
+    volume,
     writer,
 )
 from tests.benchmarks.bench import Bench
@@ -52,17 +57,26 @@ PARTS = (
         ("growth_cpu_8_vs_1", "restore_s_per_million_plays", "memory_mb_per_million_plays"),
         growth.measure,
     ),
-    Part("http", ("http_single_vs_plain",), single_events.measure),
+    Part(
+        "http",
+        ("http_single_vs_plain", "http_single_256_rps", "http_single_64_rps"),
+        single_events.measure,
+    ),
+    Part("native", ("http_single_vs_native",), native_events.measure),
+    Part("open-loop", ("http_single_p99_ms",), open_loop.measure),
     Part("batches", ("http_batch_events_per_s",), batches.measure),
     Part("writer", ("writer_rows_per_s", "writer_vs_file"), writer.measure),
+    Part("kafka-engine", ("writer_vs_kafka_engine",), kafka_engine.measure),
     Part(
         "pipeline",
         ("pipeline_http_events_per_s", "pipeline_kafka_events_per_s"),
         pipeline.measure,
     ),
-    # Its figures stand in the file alone; the README's table has none of them.
+    # The figures of these two stand in the file alone; no table has them.
+    Part("insert-formats", (), insert_formats.measure),
     Part("analyst", (), analyst.measure),
     Part("query", ("query_p99_ms",), questions.measure),
+    Part("volume", ("query_100m_p99_ms", "query_100m_vs_10m"), volume.measure),
     Part("idle", ("idle_rss_mb", "cold_start_s"), idle.measure, whole_stack=True),
     Part("latency", ("latency_p50_ms", "latency_p99_ms"), latency.measure, whole_stack=True),
 )

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.local.downloads import CLICKHOUSE_VERSION, KAFKA_VERSION
-from tests.benchmarks.figures import TARGETS, Figure, number
+from tests.benchmarks.figures import Figure, number
 from tests.benchmarks.programs import ROOT
 
 FILE = ROOT / "bench.json"
@@ -46,7 +46,7 @@ def print_table(console: Console, figures: Sequence[Figure], facts: Mapping[str,
     table.add_column("", no_wrap=True)
     table.add_column("how it was measured", ratio=1)
     for figure in figures:
-        target = TARGETS.get(figure.name)
+        target = figure.target
         verdict = ""
         if target:
             met = target.is_met_by(figure.value)

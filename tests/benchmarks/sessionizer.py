@@ -15,13 +15,10 @@ machine, a loop that keeps its state in memory alone 100,000 to 140,000; Faust i
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
-
-from aiokafka.admin import AIOKafkaAdminClient
 
 from contracts.topics import Topics
 from deploy.local.processes import Running
@@ -35,6 +32,7 @@ from tests.benchmarks.log import (
     end_offsets,
     seconds_between,
     wait_for_group_offsets,
+    wait_until_joined,
     write,
 )
 from tests.benchmarks.made_events import make_events
@@ -42,8 +40,6 @@ from tests.benchmarks.programs import cpu_s, track
 from tests.benchmarks.stock_faust_rate import measure_faust
 from tests.processors.sessionizer.running import Expected, read_topic
 
-_JOINED_WITHIN_S = 30.0
-_SETTLED_S = 2.0
 _DONE_WITHIN_S = 120.0
 _LEAST_SHARE = 0.5  # of what each of several workers would do if they did the same
 
@@ -121,7 +117,7 @@ async def _run_in(settings: Settings, events: Sequence[Records], workers: int) -
     count = sum(map(len, events))
     with ExitStack() as running:
         started = [running.enter_context(track(settings, "sessionizer")) for _ in range(workers)]
-        await _wait_until_joined(settings, group, workers)
+        await wait_until_joined(settings, group, workers)
         async with dam(settings, topics.events) as held:
             await write(settings, topics.events, events)
             ends = await end_offsets(settings, topics.events)
@@ -137,23 +133,6 @@ async def _run_in(settings: Settings, events: Sequence[Records], workers: int) -
 
 def _cpu(running: Sequence[Running]) -> list[float]:
     return [cpu_s(each.pid) for each in running]
-
-
-async def _wait_until_joined(settings: Settings, group: str, workers: int) -> None:
-    """Wait until a group has had so many members, and no change, for a while."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-    await admin.start()
-    try:
-        async with asyncio.timeout(_JOINED_WITHIN_S):
-            stable_since = time.monotonic()
-            while time.monotonic() - stable_since < _SETTLED_S:
-                response = (await admin.describe_consumer_groups([group]))[0]
-                _, _, state, _, _, members = response.groups[0][:6]
-                if state != "Stable" or len(members) != workers:
-                    stable_since = time.monotonic()
-                await asyncio.sleep(0.1)
-    finally:
-        await admin.close()
 
 
 async def _check_outputs(settings: Settings, count: int) -> float:

@@ -20,9 +20,10 @@ class Sizes:
     streams_warm_up: int = 200_000
     growth_events: int = 200_000
     growth_open_plays: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    http_connections: int = 256
     http_rounds: int = 3
     http_s: int = 6
+    open_loop_warm_up_s: float = 5.0
+    open_loop_s: float = 20.0
     rows: int = 1_000_000
     pipeline_warm_up_s: float = 20.0
     pipeline_s: float = 300.0
@@ -36,6 +37,10 @@ class Sizes:
     query_sessions: int = 2_000_000
     query_users: int = 100_000
     query_requests: int = 300
+    volume_events: int = 100_000_000
+    volume_sessions: int = 20_000_000
+    volume_users: int = 1_000_000
+    volume_settled_within_s: float = 300.0
     idle_s: float = 20.0
 
 
@@ -48,9 +53,10 @@ QUICK = Sizes(
     streams_warm_up=20_000,
     growth_events=20_000,
     growth_open_plays=(1_000, 10_000),
-    http_connections=64,
     http_rounds=1,
     http_s=2,
+    open_loop_warm_up_s=1.0,
+    open_loop_s=3.0,
     rows=100_000,
     pipeline_warm_up_s=2.0,
     pipeline_s=5.0,
@@ -62,5 +68,8 @@ QUICK = Sizes(
     query_events=500_000,
     query_sessions=100_000,
     query_requests=50,
+    volume_events=1_000_000,
+    volume_sessions=200_000,
+    volume_users=100_000,
     idle_s=3.0,
 )

@@ -18,6 +18,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -38,13 +39,21 @@ from tests.benchmarks.programs import cpu_s, track, wait_for
 
 _USERS, _SONGS = 20_000, 1_000
 _KINDS = ("play", "stop", "pause", "product_view")
-_DONE_WITHIN_S = 180.0
-_COUNT_ROWS = "SELECT count() FROM events"
+DONE_WITHIN_S = 180.0
+COUNT_ROWS = "SELECT count() FROM events"
 COUNTED = (
-    _COUNT_ROWS,
+    COUNT_ROWS,
     "SELECT sum(events) FROM event_counts_15m",
     "SELECT sum(events) FROM user_counts_15m",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a run has shown: the rate, and the CPU seconds of each process that was watched."""
+
+    rows_per_s: float
+    cpu_s: Sequence[float]
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -57,15 +66,15 @@ def measure(bench: Bench) -> list[Figure]:
     cpu: list[float] = []
     for number in range(bench.sizes.runs + 1):
         with bench.namespace() as settings:
-            rate, used_s = asyncio.run(_drain(settings, made))
+            drained = asyncio.run(drain(settings, made))
         with bench.namespace() as settings:
             from_files = _insert_files(settings, paths, rows)
         run = f"run {number}" if number else "not counted"
-        bench.say(f"writer, {run}: {rate:,.0f} rows/s, from files {from_files:,.0f}")
+        bench.say(f"writer, {run}: {drained.rows_per_s:,.0f} rows/s, from files {from_files:,.0f}")
         if number:
-            ours.append(rate)
+            ours.append(drained.rows_per_s)
             files.append(from_files)
-            cpu.append(1e6 * used_s / rows)
+            cpu.append(1e6 * drained.cpu_s[0] / rows)
     ratios = [mine / other for mine, other in zip(ours, files, strict=True)]
     return [
         Figure(
@@ -101,8 +110,8 @@ def make_rows(partition: int, count: int) -> Iterator[tuple[bytes, bytes]]:
         yield user.encode(), encode_row(row)
 
 
-async def _drain(settings: Settings, rows: Sequence[Records]) -> tuple[float, float]:
-    """Return rows a second, and the CPU seconds of the writer."""
+async def drain(settings: Settings, rows: Sequence[Records], *others: int) -> Drained:
+    """Let a writer drain the rows; `others` are processes whose CPU seconds count as well."""
     topic = Topics.of(settings.namespace).accepted
     count = sum(map(len, rows))
     client = connect_sync(settings)
@@ -110,18 +119,20 @@ async def _drain(settings: Settings, rows: Sequence[Records]) -> tuple[float, fl
         async with dam(settings, topic) as held:
             await write(settings, topic, rows, compression="zstd")
             with track(settings, "writer") as writer:
-                begun_cpu_s = cpu_s(writer.pid)
+                pids = (writer.pid, *others)
+                begun_s = [cpu_s(pid) for pid in pids]
                 await held.open()
                 began = time.monotonic()
                 wait_for(
-                    lambda: count_of(client, _COUNT_ROWS) >= count, "the writer", _DONE_WITHIN_S,
+                    lambda: count_of(client, COUNT_ROWS) >= count, "the writer", DONE_WITHIN_S,
                     writer,
                 )  # fmt: skip
-                taken_s, used_s = time.monotonic() - began, cpu_s(writer.pid) - begun_cpu_s
+                taken_s = time.monotonic() - began
+                used_s = [cpu_s(pid) - begun for pid, begun in zip(pids, begun_s, strict=True)]
         check_counts(client, count)
     finally:
         client.close()
-    return count / taken_s, used_s
+    return Drained(count / taken_s, used_s)
 
 
 def check_counts(client: Client, count: int) -> None:
