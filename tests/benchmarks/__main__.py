@@ -26,7 +26,14 @@ from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import RATIOS, BenchmarkError, Figure
 from tests.benchmarks.registry import Part, find_parts
 from tests.benchmarks.regressions import regressions
-from tests.benchmarks.report import FILE, machine_facts, merge_into_file, print_table, read_file
+from tests.benchmarks.report import (
+    FILE,
+    RECORDED,
+    machine_facts,
+    merge_into_file,
+    print_table,
+    read_file,
+)
 from tests.benchmarks.sizes import FULL, QUICK
 
 
@@ -58,7 +65,7 @@ def main(quick: bool, check: bool, names: tuple[str, ...]) -> None:
     if quick:
         console.print("A quick run: the numbers mean nothing, and bench.json was left alone.")
     elif check:
-        failures += regressions(figures, read_file())
+        failures += regressions(figures, read_file(RECORDED))
     elif figures:
         merge_into_file(figures, facts)
         console.print(f"Written to {FILE.name}.")

@@ -1,9 +1,10 @@
-"""The tables of what was measured, in docs/performance.md and the README, made from bench.json.
+"""The tables of what was measured, in docs/performance.md and the README.
 
     python -m tests.benchmarks.tables
 
-In: the recorded figures. Out: the lines between `<!-- bench -->` and `<!-- /bench -->` of both
-documents, written anew. Never: a number that was not recorded; a figure without its target.
+In: `bench.json`, as far as there is one. Out: its figures recorded in `docs/measured.json`, and the
+lines between `<!-- bench -->` and `<!-- /bench -->` of both documents written anew. Never: a number
+that was not recorded; a figure without its target.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.figures import ABOUT, TARGETS, number
 from tests.benchmarks.programs import ROOT
-from tests.benchmarks.report import FILE
+from tests.benchmarks.report import FILE, RECORDED, read_file
 
 # The README has the first of each kind; docs/performance.md has all.
 HEAD = (
@@ -61,8 +62,9 @@ def with_table(text: str, names: Iterable[str], recorded: Mapping[str, object]) 
 
 
 def main() -> None:
-    """Write the tables of both documents."""
-    recorded = json.loads(FILE.read_text())
+    """Record what was measured, and write the tables of both documents."""
+    recorded = {**read_file(RECORDED), **read_file(FILE)}
+    RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
     for document, names in DOCUMENTS.items():
         document.write_text(with_table(document.read_text(), names, recorded))
 
