@@ -1,0 +1,94 @@
+"""The libraries for servers under load and through errors: what they are told is sent is there.
+
+Each sends a few thousand events in batches of a hundred; `PLANNED` says what becomes of the first
+batches. A batch is repeated where the library is told to come again or gets no answer, and never
+where it was refused; it is counted once, however often it came.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.compat.clients import WRONG_KEY, Service, modules, require_counted_once, run_program
+from tests.compat.events import Sent, pairs
+from tests.compat.libraries import BATCH, LIBRARIES, PLANNED, RETRIES, TIMEOUT_S, Library
+from tests.compat.proxy import Proxy, faulty_proxy
+
+PAIRS = 1_500
+USERS = 12
+LATE_S = 2.0
+BEGIN_S = 0.7
+RETRY_AFTER_S = 1.0
+
+every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda each: each.name)
+
+
+@every_library
+@pytest.mark.timeout(200)
+def test_what_is_told_to_be_sent_is_counted_once(service: Service, library: Library) -> None:
+    word = f"load of {library.name}"
+    events = pairs(word, PAIRS, USERS)
+    plan = list(PLANNED.values())
+    with faulty_proxy(service.port, plan, late_s=LATE_S, begin_s=BEGIN_S) as proxy:
+        told = run_program(library.command(), given(library, proxy, service.key, events))
+
+    ids = {name: ids_of(proxy, number) for number, name in enumerate(PLANNED)}
+    requests = {name: len(proxy.of_batch(number)) for number, name in enumerate(PLANNED)}
+    assert requests == dict(library.requests)
+    assert {name for name in PLANNED if has_waited(proxy, name)} >= set(library.waits)
+    sent = {each for one in proxy.exchanges for each in one.ids}
+    assert sent == {each["id"] for each in events}
+    dropped = set[str]().union(*(ids[name] for name in library.drops))
+    assert sent - {each for one in proxy.exchanges if one.taken for each in one.ids} == dropped
+    if library.names_failures:
+        assert told.failed.keys() == dropped | ids["answer lost thrice"], told.failed
+    require_counted_once(service, word, (each for each in events if each["id"] not in dropped))
+
+
+@every_library
+def test_a_wrong_key_is_refused_once(service: Service, library: Library) -> None:
+    word = f"wrong key of {library.name}"
+    events = pairs(word, BATCH // 2, 1)
+    with faulty_proxy(service.port) as proxy:
+        told = run_program(library.command(), given(library, proxy, WRONG_KEY, events))
+    assert [each.status for each in proxy.exchanges if each.ids] == [401]
+    if library.names_failures:
+        assert told.failed.keys() == {each["id"] for each in events}
+    require_counted_once(service, word, [])
+
+
+@every_library
+def test_the_key_is_shown_where_it_is_said_to_be(service: Service, library: Library) -> None:
+    word = f"key of {library.name}"
+    events = pairs(word, 1, 1)
+    with faulty_proxy(service.port) as proxy:
+        run_program(library.command(), given(library, proxy, service.key, events))
+    shown = ["authorization" in each.headers for each in proxy.exchanges if each.ids]
+    assert shown == [library.shows_key_in_header]
+    require_counted_once(service, word, events)
+
+
+def given(library: Library, proxy: Proxy, key: str, events: list[Sent]) -> dict[str, Any]:
+    """Return what the library's program is given."""
+    return {
+        "url": proxy.url,
+        "key": key,
+        "events": events,
+        "retries": RETRIES,
+        "timeout_s": TIMEOUT_S,
+        "modules": modules(),
+        **library.options,
+    }
+
+
+def ids_of(proxy: Proxy, number: int) -> set[str]:
+    return {each for one in proxy.of_batch(number) for each in one.ids}
+
+
+def has_waited(proxy: Proxy, name: str) -> bool:
+    """Tell whether all requests with a batch came a second or more after the one before."""
+    times = [each.at for each in proxy.of_batch(list(PLANNED).index(name))]
+    return all(later - earlier >= RETRY_AFTER_S - 0.05 for earlier, later in pairwise(times))
