@@ -1,8 +1,8 @@
 """An HTTP proxy between a client and the service, which answers some batches as the service might.
 
-In: the port of the service, and for each batch in the order of their first coming what becomes of
-its requests. Out: a port to send to, and what each request was and what became of it. Never: a
-change of what is passed on; an answer of another shape than the service's own.
+In: the port of the service, and for a batch what becomes of its requests. Out: a port to send to,
+and what each request was and what became of it. Never: a change of what is passed on; an answer of
+another shape than the service's own.
 
 A batch is known by its first event: a client that repeats it sends the same one first again.
 """
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -32,6 +33,7 @@ _REASONS = {400: "Bad Request", 401: "Unauthorized", 413: "Content Too Large",
             429: "Too Many Requests", 503: "Service Unavailable"}  # fmt: skip
 _REFUSALS = {each.code: refused(each) for each in refusals_of(Scope.WRITE)}
 _IDS = ("messageId", "uuid", "event_id", "id")
+_CLOUDEVENT_ID = "ce-id"
 _MOST_HEAD_BYTES = 1 << 20
 
 
@@ -55,7 +57,8 @@ _ANSWERS: Mapping[Fault, Answer] = {
     Fault.TOO_MANY: _REFUSALS["too_many_requests"],
     Fault.AWAY: UNAVAILABLE,
 }
-Plan: TypeAlias = Sequence[Sequence[Fault]]
+# By the number of a batch, counted from 0 as they first come, or by the id of its first event.
+Plan: TypeAlias = Mapping[int | str, Sequence[Fault]]
 
 
 @dataclass(slots=True)
@@ -144,10 +147,12 @@ class Proxy:
     def _note(self, head: bytes, body: bytes) -> Exchange:
         method, path, headers = _parsed(head)
         ids = _ids_in(body) if method == "POST" else ()
+        if _CLOUDEVENT_ID in headers:
+            ids = (headers[_CLOUDEVENT_ID],)
         batch, fault = -1, Fault.NONE
         if ids:
             batch = self._batches.setdefault(ids[0], len(self._batches))
-            planned = self.plan[batch] if batch < len(self.plan) else ()
+            planned = self.plan.get(ids[0]) or self.plan.get(batch, ())
             asked = self._asked[batch]
             fault = planned[asked] if asked < len(planned) else Fault.NONE
             self._asked[batch] += 1
@@ -158,7 +163,7 @@ class Proxy:
 
 @contextmanager
 def faulty_proxy(
-    service: int, plan: Plan = (), *, late_s: float = 0.0, begin_s: float = 0.0
+    service: int, plan: Plan = MappingProxyType({}), *, late_s: float = 0.0, begin_s: float = 0.0
 ) -> Iterator[Proxy]:
     """Run a proxy, in a thread of its own, as long as the block does."""
     proxy = Proxy(service, plan, late_s, begin_s)

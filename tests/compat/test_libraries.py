@@ -15,7 +15,7 @@ import pytest
 from tests.compat.clients import WRONG_KEY, Service, modules, require_counted_once, run_program
 from tests.compat.events import Sent, pairs
 from tests.compat.libraries import BATCH, LIBRARIES, PLANNED, RETRIES, TIMEOUT_S, Library
-from tests.compat.proxy import Proxy, faulty_proxy
+from tests.compat.proxy import Plan, Proxy, faulty_proxy
 
 PAIRS = 1_500
 USERS = 12
@@ -31,7 +31,7 @@ every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda each: e
 def test_what_is_told_to_be_sent_is_counted_once(service: Service, library: Library) -> None:
     word = f"load of {library.name}"
     events = pairs(word, PAIRS, USERS)
-    plan = list(PLANNED.values())
+    plan: Plan = dict(enumerate(PLANNED.values()))
     with faulty_proxy(service.port, plan, late_s=LATE_S, begin_s=BEGIN_S) as proxy:
         told = run_program(library.command(), given(library, proxy, service.key, events))
 
