@@ -20,11 +20,12 @@ CONFIG_SCRIPT_PATH = "/array/{token}/config.js"
 # Where the script asks for flags, and where its older versions ask for all of it.
 FLAGS_PATHS = ("/flags", "/flags/", "/decide", "/decide/")
 SCRIPT_MEDIA = "text/javascript"
+# Of surveys it must not speak: told that there are none, the script asks for the script that shows
+# them.
 _CONFIG: Mapping[str, Any] = {
     "supportedCompression": ["gzip", "gzip-js"],
     "hasFeatureFlags": False,
     "sessionRecording": False,
-    "surveys": False,
     "heatmaps": False,
     "captureDeadClicks": False,
     "capturePerformance": False,
