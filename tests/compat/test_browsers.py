@@ -116,6 +116,8 @@ def test_what_a_page_says_is_counted_once(service: Service, script: Script) -> N
     assert told.more["said"] == []
     assert told.failed == {}
     assert {each.status for each in proxy.exchanges} <= {200, 204}
+    origins = {each.headers.get("origin", "") for each in proxy.exchanges if each.ids}
+    assert not origins & {"", proxy.url}, "no request from another origin"
     require_all_counted_once(service, word, proxy, events)
 
 

@@ -7,13 +7,24 @@ where it was refused; it is counted once, however often it came.
 
 from __future__ import annotations
 
+import json
+import subprocess
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from tests.compat.clients import WRONG_KEY, Service, modules, require_counted_once, run_program
+from runtime.clickhouse import connect_sync
+from tests.compat.clients import (
+    WRONG_KEY,
+    Service,
+    modules,
+    require_counted_once,
+    run_program,
+    wait_for_rows,
+)
 from tests.compat.events import Sent, pairs
+from tests.compat.installed import python_with
 from tests.compat.libraries import BATCH, LIBRARIES, PLANNED, RETRIES, TIMEOUT_S, Library
 from tests.compat.proxy import Plan, Proxy, faulty_proxy
 
@@ -22,6 +33,22 @@ USERS = 12
 LATE_S = 2.0
 BEGIN_S = 0.7
 RETRY_AFTER_S = 1.0
+
+# Calls beside `track`: what they are given, and what is then the metadata.
+CALLS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    ("identify", {"traits": {"plan": "pro"}}, {"plan": "pro"}),
+    (
+        "page",
+        {"name": "Home", "category": "Docs", "properties": {"x": 1}},
+        {"name": "Home", "category": "Docs", "x": 1},
+    ),
+    ("screen", {"name": "Home", "properties": {"x": 1}}, {"name": "Home", "x": 1}),
+    ("group", {"group_id": "g", "traits": {"seats": 3}}, {"groupId": "g", "seats": 3}),
+    ("alias", {"previous_id": "p"}, {"previousId": "p"}),
+)
+_PYTHON: dict[str, str] = {}
+_NODE = {"user_id": "userId", "group_id": "groupId", "previous_id": "previousId"}
+_SELECT_METADATA = "SELECT event, toString(metadata) FROM events WHERE user_id = {user:String}"
 
 every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda each: each.name)
 
@@ -71,6 +98,51 @@ def test_the_key_is_shown_where_it_is_said_to_be(service: Service, library: Libr
     require_counted_once(service, word, events)
 
 
+@pytest.mark.parametrize(
+    ("library", "names"),
+    [
+        *((each, _PYTHON) for each in LIBRARIES if "-python" in each.name),
+        *((each, _NODE) for each in LIBRARIES if "analytics-node" in each.name),
+    ],
+    ids=lambda each: each.name if isinstance(each, Library) else "",
+)
+def test_every_call_is_an_event_of_its_name(
+    service: Service, library: Library, names: dict[str, str]
+) -> None:
+    user = f"calls of {library.name}"
+    calls = [
+        (call, {names.get(name, name): value for name, value in {**what, "user_id": user}.items()})
+        for call, what, _ in CALLS
+    ]
+    with faulty_proxy(service.port) as proxy:
+        told = run_program(
+            library.command(), {**given(library, proxy, service.key, []), "calls": calls}
+        )
+    assert told.failed == {}
+    wait_for_rows(service, user, len(CALLS))
+    client = connect_sync(service.settings)
+    try:
+        rows = client.query(_SELECT_METADATA, {"user": user}).result_rows
+    finally:
+        client.close()
+    assert {event: json.loads(metadata) for event, metadata in rows} == {
+        call: metadata for call, _, metadata in CALLS
+    }
+
+
+def test_posthog_is_told_that_there_are_no_flags(service: Service) -> None:
+    program = (
+        "import posthog, sys; client = posthog.Posthog(sys.argv[1], host=sys.argv[2], timeout=10);"
+        "print(client.get_all_flags('ada'), client.feature_enabled('new', 'ada'))"
+    )
+    done = subprocess.run(
+        [python_with("posthog"), "-c", program, service.key, service.http],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == "{} None\n"
+    assert done.stderr == ""
+
+
 def given(library: Library, proxy: Proxy, key: str, events: list[Sent]) -> dict[str, Any]:
     """Return what the library's program is given."""
     return {
@@ -80,6 +152,7 @@ def given(library: Library, proxy: Proxy, key: str, events: list[Sent]) -> dict[
         "retries": RETRIES,
         "timeout_s": TIMEOUT_S,
         "modules": modules(),
+        "calls": [],
         **library.options,
     }
 

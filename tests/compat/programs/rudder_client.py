@@ -29,5 +29,7 @@ for event in given["events"]:
         timestamp=datetime.datetime.fromisoformat(event["at"]),
         message_id=event["id"],
     )
+for call, arguments in given["calls"]:
+    getattr(analytics, call)(**arguments)
 analytics.shutdown()
 print(json.dumps({"failed": failed}))

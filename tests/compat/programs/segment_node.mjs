@@ -24,5 +24,6 @@ for (const event of given.events) {
     (error) => { if (error) failed[event.id] = String(error.message ?? error) },
   )
 }
+for (const [call, parameters] of given.calls) analytics[call](parameters)
 await analytics.closeAndFlush({ timeout: 60000 })
 console.log(JSON.stringify({ failed }))
