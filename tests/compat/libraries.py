@@ -16,7 +16,7 @@ from tests.compat.installed import python_with
 from tests.compat.proxy import Fault
 
 RETRIES = 2
-TIMEOUT_S = 1.5
+TIMEOUT_S = 3.0
 BATCH = 100
 # What becomes of the requests with a batch, by the name that a row of `ANSWERS` has for it.
 PLANNED: Mapping[str, tuple[Fault, ...]] = {

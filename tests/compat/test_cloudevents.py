@@ -13,7 +13,7 @@ from tests.compat.libraries import BATCH, PLANNED, RETRIES, TIMEOUT_S
 from tests.compat.proxy import Plan, Proxy, faulty_proxy
 
 USERS = 12
-LATE_S = 2.0
+LATE_S = 4.0
 PAIRS = {"batch": 1_500, "structured": 150, "binary": 150}
 REQUESTS = {
     "taken": 1,

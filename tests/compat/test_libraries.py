@@ -30,8 +30,8 @@ from tests.compat.proxy import Plan, Proxy, faulty_proxy
 
 PAIRS = 1_500
 USERS = 12
-LATE_S = 2.0
-BEGIN_S = 0.7
+LATE_S = 4.0
+BEGIN_S = 1.5
 RETRY_AFTER_S = 1.0
 
 # Calls beside `track`: what they are given, and what is then the metadata.
@@ -133,13 +133,13 @@ def test_every_call_is_an_event_of_its_name(
 def test_posthog_is_told_that_there_are_no_flags(service: Service) -> None:
     program = (
         "import posthog, sys; client = posthog.Posthog(sys.argv[1], host=sys.argv[2], timeout=10);"
-        "print(client.get_all_flags('ada'), client.feature_enabled('new', 'ada'))"
+        "print(client.get_all_flags('ada'))"
     )
     done = subprocess.run(
         [python_with("posthog"), "-c", program, service.key, service.http],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert done.stdout == "{} None\n"
+    assert done.stdout == "{}\n"
     assert done.stderr == ""
 
 
