@@ -7,7 +7,8 @@ DEV_STAMP := .venv/set-up-dev
 SOURCES := contracts runtime ingest processors query cli deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long test-containers faults faults-short fuzz check format bench bench-check clean
+.PHONY: help run demo test test-long test-containers test-compat faults faults-short fuzz check
+.PHONY: format bench bench-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,10 @@ test-long: $(DEV_STAMP) ## Run the tests that `make test` leaves out because the
 test-containers: $(DEV_STAMP) ## Run the tests against containers, and the Compose file for real
 	@.venv/bin/python -m deploy.local.downloads
 	@exec .venv/bin/python -m tests.containers
+
+test-compat: $(DEV_STAMP) ## Run the real clients against the stack
+	@.venv/bin/python -m deploy.local.downloads
+	@exec .venv/bin/python -m pytest -n 2 --dist worksteal -rs tests/compat $(ARGS)
 
 # Of the seconds, not of bash.
 SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),500)

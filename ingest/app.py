@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts.topics import Topics
-from ingest import segment_browser
+from ingest import posthog_browser, segment_browser
 from ingest.batch import Batch
 from ingest.cors import OpenToAllOrigins
 from ingest.dialects.segment import video_names
@@ -121,6 +121,7 @@ class Ingest:
         return [
             *(Route(each.path, each, methods=[each.method]) for each in endpoints),
             *segment_browser.routes(),
+            *posthog_browser.routes(),
         ]
 
     def in_front_of(self, app: ASGIApp) -> ASGIApp:

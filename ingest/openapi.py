@@ -31,6 +31,7 @@ from ingest.dialects.cloudevents import NEITHER
 from ingest.dialects.described import Description, describe
 from ingest.dialects.table import ENTRIES, Entry
 from ingest.encodings import flaws
+from ingest.posthog_browser import CONFIG_PATH, CONFIG_SCRIPT_PATH, FLAGS_PATHS, SCRIPT_MEDIA
 from ingest.reading import too_slow
 from ingest.requests import TYPES, Bodies
 from ingest.segment_browser import METRICS_PATH, SETTINGS_PATH
@@ -185,44 +186,67 @@ def _parameters(described: Description) -> Iterator[Node]:
 
 
 def _pages() -> Mapping[str, Node]:
-    """Return what Segment's page script asks for beside events."""
+    """Return what the page scripts of Segment and PostHog ask for beside events."""
     settings = {"type": "object", "required": ["integrations"]}
     taken = {"type": "object", "properties": {"success": {"const": True}}}
-    return {
-        SETTINGS_PATH: {
-            "get": {
-                "operationId": "segment_settings",
-                "summary": "What Segment's page script needs to send its events here",
-                "tags": ["segment"],
-                **OPEN,
-                "parameters": [
-                    {
-                        "name": "write_key",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string"},
-                        "example": "KEY",
-                    }
-                ],
-                "responses": {
-                    "200": success("The settings", settings, {"integrations": {}}),
-                    **failures(()),
-                },
-            }
-        },
-        METRICS_PATH: {
-            "post": {
-                "operationId": "segment_metrics",
-                "summary": "Segment's page script's own metrics, which are dropped",
-                "tags": ["segment"],
-                **OPEN,
-                "responses": {
-                    "200": success("Dropped", taken, {"success": True}),
-                    **failures(()),
-                },
-            }
-        },
+    config = {"type": "object", "required": ["token", "supportedCompression"]}
+    flags = {"type": "object", "required": ["flags", "supportedCompression"]}
+    script = {"description": "Settings", "content": {SCRIPT_MEDIA: {"schema": {"type": "string"}}}}
+    return dict(
+        (
+            _asked(
+                "get",
+                SETTINGS_PATH,
+                "What Segment's page script needs to send its events here",
+                success("The settings", settings, {"integrations": {}}),
+            ),
+            _asked(
+                "post",
+                METRICS_PATH,
+                "Segment's page script's own metrics, which are dropped",
+                success("Dropped", taken, {"success": True}),
+            ),
+            _asked(
+                "get",
+                CONFIG_PATH,
+                "What PostHog's page script needs to send its events here",
+                success("Settings", config, {"token": "KEY", "supportedCompression": ["gzip-js"]}),
+            ),
+            _asked("get", CONFIG_SCRIPT_PATH, "The same as a script", script),
+            *(
+                _asked(
+                    "post",
+                    path,
+                    "The feature flags of a user of PostHog's clients: there are none",
+                    success("None", flags, {"flags": {}, "supportedCompression": ["gzip-js"]}),
+                )
+                for path in FLAGS_PATHS
+            ),
+        )
+    )
+
+
+def _asked(method: str, path: str, about: str, answered: Node) -> tuple[str, Node]:
+    """Return the path and the Path Item of what a page script asks for without a key."""
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "example": "KEY",
+        }
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+    operation = {
+        "operationId": _OPERATION(path[1:]),
+        "summary": about,
+        "tags": ["segment" if path in (SETTINGS_PATH, METRICS_PATH) else "posthog"],
+        **OPEN,
+        **({"parameters": parameters} if parameters else {}),
+        "responses": {"200": answered, **failures(())},
     }
+    return path, {method: operation}
 
 
 def _contents() -> Iterator[tuple[str, Node]]:

@@ -23,14 +23,22 @@ def routes() -> list[BaseRoute]:
 
 
 async def _tell_settings(request: Request) -> Response:
-    host, scheme = request.headers.get("host", ""), request.url.scheme
     settings = {
         "apiKey": request.path_params["write_key"],
-        "apiHost": f"{host}/v1",
-        "protocol": scheme,
+        "apiHost": f"{request.headers.get('host', '')}/v1",
+        "protocol": _scheme_of(request),
     }
     return JSONResponse({"integrations": {"Segment.io": settings}, "plan": {}})
 
 
 async def _drop_metrics(_: Request) -> Response:
     return JSONResponse({"success": True})
+
+
+def _scheme_of(request: Request) -> str:
+    """Return the scheme that the page script knows us by: a proxy says whether it has TLS.
+
+    Anybody may say so; who does is told what it said, and nobody else is.
+    """
+    told = request.headers.get("x-forwarded-proto", "").lower().replace(" ", "").split(",")
+    return "https" if "https" in told else request.url.scheme

@@ -1,7 +1,8 @@
 """Segment's tracking API, as its SDKs and those of RudderStack and Jitsu speak it.
 
 In: the body of a request, for servers or for browsers. Out: events of POST /track. Never: a look at
-`context` and `integrations`, which say how the client works, not what happened.
+`integrations` and, but for the traits that RudderStack's SDKs put there, at `context`: they say how
+the client works, not what happened.
 
 Where the field names come from: Segment's public specification of its calls; what the SDKs send was
 seen on the wire.
@@ -55,9 +56,17 @@ class _Message(msgspec.Struct, gc=False):
     previousId: Raw = ABSENT  # noqa: N815
     sentAt: Raw = ABSENT  # noqa: N815
     writeKey: Raw = ABSENT  # noqa: N815
+    context: Raw = ABSENT
+
+
+class _Context(msgspec.Struct, gc=False):
+    """What is looked for in the context."""
+
+    traits: Raw = ABSENT
 
 
 _decoder = msgspec.json.Decoder(_Message)
+_decode_context = msgspec.json.Decoder(_Context).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -140,8 +149,15 @@ def _metadata_of(message: _Message, kind: bytes) -> bytes:
         case b'"alias"':
             return with_more(NULL, _named(previousId=message.previousId))
         case _:
-            traits = message.traits
-            return bytes(traits if traits != ABSENT else message.properties)
+            given = message.traits if message.traits != ABSENT else message.properties
+            return bytes(given if given != ABSENT else _traits_in(message.context))
+
+
+def _traits_in(context: Raw) -> Raw:
+    try:
+        return _decode_context(context).traits
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ABSENT
 
 
 def _named(**fields: Raw) -> bytes:

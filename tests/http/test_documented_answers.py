@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from ingest.dialects.table import ENTRIES, Entry
+from ingest.posthog_browser import FLAGS_PATHS
 from ingest.segment_browser import METRICS_PATH
 from runtime.access.keys import Scope
 from runtime.http.plain_http import OPEN_PATHS
@@ -85,7 +86,8 @@ def test_every_error_that_is_promised_is_given(served: Service, strict: Strict) 
         for entry in ENTRIES:
             for each in everything(entry):
                 answers.take(entry.method, entry.path, send(client, entry, each), each.status)
-        answers.take("POST", METRICS_PATH, client.post(METRICS_PATH), 200)
+        for path in (METRICS_PATH, *FLAGS_PATHS):
+            answers.take("POST", path, client.post(path), 200)
         for path in ("/metrics", "/sessions"):
             for query, status in QUESTIONS.items():
                 answers.take("GET", path, client.get(f"{path}?{query}"), status)

@@ -1,7 +1,7 @@
 """What the tests take from npm: fetched once, then used offline.
 
-In: the lock file beside this module. Out: the command that runs newman, the schema of Compose
-files. Never: a file in the source tree.
+In: a lock file, the one beside this module or another. Out: the folder of its packages, the command
+that runs newman, the schema of Compose files. Never: a file in the source tree.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _PRINT_SCHEMA = "process.stdout.write(JSON.stringify(require('compose-spec-schem
 
 def newman_command() -> list[str]:
     """Return the beginning of a command line that runs newman on the environment's node."""
-    return [str(_beside_python("node")), str(_modules() / _NEWMAN)]
+    return [node(), str(modules_of(_HERE, "npm") / _NEWMAN)]
 
 
 def compose_schema() -> dict[str, Any]:
     """Return the JSON schema of Compose files."""
     done = subprocess.run(
-        [str(_beside_python("node")), "--eval", _PRINT_SCHEMA],
-        cwd=_modules().parent,
+        [node(), "--eval", _PRINT_SCHEMA],
+        cwd=modules_of(_HERE, "npm").parent,
         capture_output=True,
         timeout=60,
         check=True,
@@ -42,25 +42,33 @@ def compose_schema() -> dict[str, Any]:
     return schema
 
 
-def _modules() -> Path:
-    """Return the folder of packages; its name changes with what is locked."""
-    locked = hashlib.sha256((_HERE / "package-lock.json").read_bytes()).hexdigest()[:12]
-    folder = downloads_folder() / f"npm-{locked}"
+def node() -> str:
+    """Return the path of the environment's node."""
+    return str(_beside_python("node"))
+
+
+def modules_of(locked: Path, name: str) -> Path:
+    """Return the folder of the packages that the lock file in a folder names, fetched if need be.
+
+    The folder is called by the name and by what is locked.
+    """
+    digest = hashlib.sha256((locked / "package-lock.json").read_bytes()).hexdigest()[:12]
+    folder = downloads_folder() / f"{name}-{digest}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            _install(folder)
+            _install(locked, folder)
     return folder / "node_modules"
 
 
-def _install(folder: Path) -> None:
+def _install(locked: Path, folder: Path) -> None:
     """Fill a draft and rename it, so that what has the final name is whole; npm checks hashes."""
     draft = folder.with_name(f"{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(_HERE / name, draft / name)
+        shutil.copy(locked / name, draft / name)
     npm = _beside_python("npm")
     done = subprocess.run(
         [

@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from ingest.dialects.pixel import GIF
 from ingest.dialects.posthog import PATHS
 from ingest.dialects.segment import BATCHES, TYPES
 from ingest.dialects.table import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+from ingest.posthog_browser import FLAGS_PATHS
 from runtime.settings import Settings
 from tests.bodies import REFUSED, TAKEN
 from tests.ingest.dialects.shapes import to_cloudevent, to_posthog, to_segment
@@ -259,6 +261,8 @@ def test_what_the_page_script_of_segment_asks_for(client: httpx.Client) -> None:
     assert told["apiKey"] == "KEY"
     assert told["apiHost"] == f"{client.base_url.host}:{client.base_url.port}/v1"
     assert told["protocol"] == "http"
+    behind = client.get("/v1/projects/KEY/settings", headers={"x-forwarded-proto": "https"})
+    assert behind.json()["integrations"]["Segment.io"]["protocol"] == "https"
     assert client.post("/v1/m", content="{").status_code == 200
     preflight = client.options("/v1/t", headers={"origin": "https://x.example"})
     assert preflight.status_code == 204
@@ -342,3 +346,25 @@ def test_many_clients_at_once_get_all_their_events(service: Service) -> None:
 
     asyncio.run(send())
     assert len(set(ids(service, "at once"))) == 20_000
+
+
+def test_what_the_page_script_of_posthog_asks_for(client: httpx.Client) -> None:
+    config = client.get("/array/KEY/config").json()
+    assert config["token"] == "KEY"
+    assert config["hasFeatureFlags"] is False
+    assert "gzip-js" in config["supportedCompression"]
+    for path in FLAGS_PATHS:
+        answer = client.post(path, params={"v": 2}, content="data=e30%3D")
+        assert answer.status_code == 200, path
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.json()["flags"] == answer.json()["featureFlags"] == {}
+
+
+def test_the_settings_of_posthog_as_a_script(client: httpx.Client) -> None:
+    answer = client.get("/array/KE%22Y%E2%80%A8/config.js")
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    named = re.search(r"_REMOTE_CONFIG\[(.*?)\] = \{config: (.*), siteApps: \[\]\};", answer.text)
+    assert named is not None
+    assert named[1].isascii()
+    assert json.loads(named[1]) == json.loads(named[2])["token"] == 'KE"Y\u2028'

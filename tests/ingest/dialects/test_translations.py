@@ -232,6 +232,18 @@ def test_a_line_without_an_end_takes_no_memory() -> None:
             {"event": "identify", "user_id": "u", "metadata": {"plan": "pro"}},
         ),
         (
+            {"type": "identify", "userId": "u", "context": {"traits": {"plan": "pro"}}},
+            {"event": "identify", "user_id": "u", "metadata": {"plan": "pro"}},
+        ),
+        (
+            {"type": "identify", "userId": "u", "traits": {"a": 1}, "context": {"traits": {}}},
+            {"event": "identify", "user_id": "u", "metadata": {"a": 1}},
+        ),
+        (
+            {"type": "identify", "userId": "u", "context": [{"traits": {}}]},
+            {"event": "identify", "user_id": "u"},
+        ),
+        (
             {
                 "type": "page",
                 "userId": "u",

@@ -1,0 +1,43 @@
+"""The stack that the clients talk to: keys are in force, and nobody else sends to it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.addresses import settings_on
+from cli.keys import add_key
+from runtime.access.keys import Scope
+from runtime.settings import Settings
+from tests.compat.clients import Service
+from tests.conftest import Servers
+from tests.running_stack import running_stack
+
+
+@pytest.fixture(scope="session")
+def service(servers: Servers) -> Iterator[Service]:
+    """A pipeline of this worker's own, on the servers that all workers share."""
+    folder = Path(tempfile.mkdtemp(prefix="track-compat-"))
+    file, now = folder / "keys", datetime.now(UTC)
+    key = add_key(file, "client", [Scope.WRITE], now)
+    reading = {"x-read-key": add_key(file, "reader", [Scope.READ], now)}
+    named = {
+        "TRACK_KAFKA": servers.kafka,
+        "TRACK_CLICKHOUSE": servers.clickhouse,
+        "TRACK_NAMESPACE": f"t_{secrets.token_hex(5)}",
+    }
+    try:
+        with (
+            running_stack(folder, **named) as running,
+            httpx.Client(base_url=running.http, headers=reading, timeout=20) as reader,
+        ):
+            yield Service(running.http, key, settings_on(running.stack, Settings()), reader)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
