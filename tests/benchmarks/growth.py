@@ -94,12 +94,13 @@ def _measure_open_plays(bench: Bench) -> list[Figure]:
         empty = _restart(replace(settings, duplicate_window=1))
         figures = asyncio.run(_measure_levels(bench, settings))
         plays = bench.sizes.growth_open_plays[-1]
+        events = plays + len(figures) * bench.sizes.growth_events
         alone = _restart(replace(settings, duplicate_window=1))
         with_ids = _restart(settings)
     return [
         *figures,
         *_restart_figures("", alone, empty, plays, "the plays alone"),
-        *_restart_figures("_and_ids", with_ids, empty, plays, "and the ids of all events"),
+        *_restart_figures("_and_ids", with_ids, empty, plays, f"and the ids of {events:,} events"),
     ]
 
 
