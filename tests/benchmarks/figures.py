@@ -81,6 +81,8 @@ ABOUT: Mapping[str, str] = {
     "sessionizer_vs_faust": "times a plain Faust app with a table",
     "sessionizer_vs_kafka_streams_eos": "one worker over Kafka Streams with exactly_once_v2, two "
     "threads, stores in memory, no look for duplicates; the same outputs",
+    "sessionizer_two_vs_kafka_streams_same_rules": "two workers over the same two threads, which "
+    "look for duplicates too, as the contract asks",
     "sessionizer_vs_quix": "over Quix Streams, at least once; the same outputs",
     "sessionizer_vs_bytewax": "over Bytewax, at least once; the same outputs",
     "growth_cpu_8_vs_1": "CPU seconds a million events, eight workers over one, 16 partitions",
@@ -120,6 +122,7 @@ RATIOS = frozenset(
     {
         "sessionizer_vs_faust",
         "sessionizer_vs_kafka_streams_eos",
+        "sessionizer_two_vs_kafka_streams_same_rules",
         "sessionizer_vs_quix",
         "sessionizer_vs_bytewax",
         "growth_cpu_8_vs_1",

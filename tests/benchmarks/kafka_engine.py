@@ -51,7 +51,7 @@ CREATE TABLE kafka_rows
     event LowCardinality(String),
     timestamp DateTime64(3, 'UTC'),
     received_at DateTime64(3, 'UTC'),
-    metadata JSON(max_dynamic_paths = 32),
+    metadata String,
     source LowCardinality(String),
     log_offset UInt64
 )
@@ -70,7 +70,11 @@ SETTINGS
 """
 _CREATE_MOVER = """
 CREATE MATERIALIZED VIEW kafka_rows_view TO {table} AS
-SELECT *, _partition AS kafka_partition, _offset AS kafka_offset FROM kafka_rows
+SELECT
+    * REPLACE (CAST(metadata, 'JSON(max_dynamic_paths = 32)') AS metadata),
+    _partition AS kafka_partition,
+    _offset AS kafka_offset
+FROM kafka_rows
 """
 
 

@@ -49,7 +49,12 @@ PARTS = (
     ),
     Part(
         "streams",
-        ("sessionizer_vs_kafka_streams_eos", "sessionizer_vs_quix", "sessionizer_vs_bytewax"),
+        (
+            "sessionizer_vs_kafka_streams_eos",
+            "sessionizer_two_vs_kafka_streams_same_rules",
+            "sessionizer_vs_quix",
+            "sessionizer_vs_bytewax",
+        ),
         streams.measure,
     ),
     Part(
