@@ -62,6 +62,7 @@ TARGETS: Mapping[str, Target] = {
     "http_single_p99_ms": Target(15, at_least=False),
     "http_batch_events_per_s": Target(300_000, at_least=True),
     "writer_rows_per_s": Target(200_000, at_least=True),
+    "writer_vs_file": Target(0.9, at_least=True),
     "writer_vs_kafka_engine": Target(1.0, at_least=True),
     "pipeline_http_events_per_s": Target(45_000, at_least=True),
     "pipeline_kafka_events_per_s": Target(60_000, at_least=True),
