@@ -27,6 +27,7 @@ from aiokafka.errors import KafkaError
 
 from contracts.topics import Partitioner
 from runtime.failpoints import failpoint
+from runtime.kafka.record_batches import RecordBatch
 from runtime.kafka.refusals import explain_failure
 from runtime.kafka.servers import KafkaServers
 from runtime.startup import ServerAwayError
@@ -214,10 +215,12 @@ class Traffic:
 class _Batch:
     """A batch and the one future of all requests in it."""
 
-    __slots__ = ("acknowledged", "builder", "deadline", "is_under_way")
+    __slots__ = ("acknowledged", "append", "builder", "deadline", "is_under_way", "records")
 
-    def __init__(self, builder: Any, acknowledged: asyncio.Future[bool]) -> None:
+    def __init__(self, builder: RecordBatch, acknowledged: asyncio.Future[bool]) -> None:
         self.builder = builder
+        self.append = builder.appender()
+        self.records = 0
         self.acknowledged = acknowledged
         self.deadline: asyncio.TimerHandle | None = None
         self.is_under_way = False
@@ -286,16 +289,17 @@ class _Partition:
             if self._is_stalled:
                 return self._refused
             batch = self._begin()
-        if batch.builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
+        if batch.append(batch.records, None, key, value, headers) is None:
             if len(self._full) >= self._most_full:
                 return self._refused
             self._full.append(batch)
             batch = self._begin()
-            batch.builder.append(timestamp=None, key=key, value=value, headers=headers)
+            batch.append(0, None, key, value, headers)
+        batch.records += 1
         return batch.acknowledged
 
     def _begin(self) -> _Batch:
-        batch = _Batch(self._producer.create_batch(), self._loop.create_future())
+        batch = _Batch(RecordBatch(MAX_BATCH_BYTES), self._loop.create_future())
         batch.deadline = self._loop.call_later(ACKNOWLEDGED_WITHIN_S, self._give_up, batch)
         self._open = batch
         if self.draining is None:
@@ -317,6 +321,7 @@ class _Partition:
         await asyncio.sleep(0)  # the other requests of this turn of the loop belong into the batch
         while (batch := self._take()) is not None:
             batch.is_under_way = True
+            batch.builder.end(batch.records)
             size = self._under_way_bytes = batch.builder.size()
             failpoint("ingest.before_send")
             sent = await self._producer.send_batch(batch.builder, topic, partition=partition)
@@ -325,7 +330,7 @@ class _Partition:
             failpoint("ingest.after_acknowledgement")
             self._is_stalled = False
             batch.settle(acknowledged=True)
-            self._note_sent(batch.builder.record_count(), size)
+            self._note_sent(batch.records, size)
         self.draining = None
 
     def _note_sent(self, events: int, size: int) -> None:

@@ -11,14 +11,12 @@ producer decides late, its id, epoch and sequence number, is written into the he
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
-from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
-Headers = list[tuple[str, bytes]]
-_Append = Callable[[int, None, bytes | None, bytes | None, Headers], object]
+from runtime.kafka.record_batches import Headers, RecordBatch
+
 _NO_HEADERS: Headers = []
 
 MAX_BATCH_BYTES = 900_000  # under the broker's message.max.bytes of 1 MiB
@@ -29,26 +27,16 @@ _CHECKED_FROM = 21  # what the CRC covers: everything after it
 _PRODUCER_AT, _PRODUCER = 43, struct.Struct(">qhi")  # id, epoch, first sequence number
 
 
-class Batch(BatchBuilder):  # type: ignore[misc]
+class Batch(RecordBatch):
     """A transactional batch, compressed by zstd.
 
     Not by lz4: aiokafka compresses that at its level 9, which costs three times as much.
     """
 
     def __init__(self) -> None:
-        super().__init__(MAX_BATCH_BYTES, DefaultRecordBatch.CODEC_ZSTD, is_transactional=1)
-
-    def appender(self) -> _Append:
-        """Return what adds a record: relative offset, timestamp, key, value and headers.
-
-        It gives None if the batch is full. `end` is told how many were added.
-        """
-        append: _Append = self._builder.append
-        return append
-
-    def end(self, records: int) -> None:
-        """Note how many records were added; nothing can be added any more."""
-        self._relative_offset = records
+        super().__init__(
+            MAX_BATCH_BYTES, codec=DefaultRecordBatch.CODEC_ZSTD, is_transactional=True
+        )
 
     def build(self) -> None:
         """Compress the records, in any thread; nothing can be added any more."""

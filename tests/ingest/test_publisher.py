@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 import ingest.publisher as module
 from contracts.topics import Partitioner
 from ingest.publisher import Publisher, Traffic
+from runtime.kafka.record_batches import Append, Headers
 from runtime.kafka.servers import KafkaServers
 from runtime.startup import ServerAwayError, StartupError
 
@@ -28,19 +29,24 @@ class MemoryBatch:
     room: int
     values: list[bytes] = field(default_factory=list)
 
-    def append(
-        self, *, timestamp: None, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> object | None:
-        if len(self.values) >= self.room:
-            return None
-        self.values.append(value)
-        return object()
+    def appender(self) -> Append:
+        def append(
+            offset: int, timestamp: None, key: bytes | None, value: bytes | None, headers: Headers
+        ) -> object:
+            assert offset == len(self.values)
+            assert value is not None
+            if offset >= self.room:
+                return None
+            self.values.append(value)
+            return object()
+
+        return append
+
+    def end(self, records: int) -> None:
+        assert records == len(self.values)
 
     def size(self) -> int:
         return sum(map(len, self.values))
-
-    def record_count(self) -> int:
-        return len(self.values)
 
 
 class MemoryProducer:
@@ -64,9 +70,6 @@ class MemoryProducer:
     async def stop(self) -> None:
         self.stops += 1
 
-    def create_batch(self) -> MemoryBatch:
-        return MemoryBatch(self.room)
-
     async def send_batch(
         self, batch: MemoryBatch, topic: str, *, partition: int
     ) -> asyncio.Future[None]:
@@ -82,6 +85,7 @@ class MemoryProducer:
 def producer(monkeypatch: pytest.MonkeyPatch) -> MemoryProducer:
     producer = MemoryProducer()
     monkeypatch.setattr(module, "AIOKafkaProducer", lambda **_: producer)
+    monkeypatch.setattr(module, "RecordBatch", lambda _: MemoryBatch(producer.room))
     monkeypatch.setattr(module, "ACKNOWLEDGED_WITHIN_S", DEADLINE_S)
     monkeypatch.setattr(module, "RECONNECT_AFTER_S", 0.01)
     monkeypatch.setattr(module, "STOP_WITHIN_S", 0.2)
