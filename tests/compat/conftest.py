@@ -1,7 +1,11 @@
-"""The stack that the clients talk to: keys are in force, and nobody else sends to it."""
+"""The stack that the clients talk to: keys are in force, and nobody else sends to it.
+
+When all clients are through, topics, tables and rollups are held against each other.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -14,6 +18,7 @@ import pytest
 
 from cli.addresses import settings_on
 from cli.keys import add_key
+from cli.verify import compare
 from runtime.access.keys import Scope
 from runtime.settings import Settings
 from tests.compat.clients import Service
@@ -38,6 +43,12 @@ def service(servers: Servers) -> Iterator[Service]:
             running_stack(folder, **named) as running,
             httpx.Client(base_url=running.http, headers=reading, timeout=20) as reader,
         ):
-            yield Service(running.http, key, settings_on(running.stack, Settings()), reader)
+            settings = settings_on(running.stack, Settings())
+            yield Service(running.http, key, settings, reader)
+            assert asyncio.run(_differences(settings)) == []
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _differences(settings: Settings) -> list[str]:
+    return [each async for compared in compare(settings) for each in compared.differences]
