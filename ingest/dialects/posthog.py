@@ -1,7 +1,8 @@
 """PostHog's capture API, as its SDKs for servers and its page script speak it.
 
 In: the body of a request, which the page script may send as base64 in a form.
-Out: events of POST /track. Never: a look at feature flags, recordings and surveys.
+Out: events of POST /track. Never: a look at feature flags, recordings and surveys; a key among the
+metadata.
 
 Where the field names come from: PostHog's public documentation of its capture API; what the SDKs
 send was seen on the wire.
@@ -18,6 +19,7 @@ import msgspec
 from msgspec import Raw
 
 from contracts.events import NULL, Reason, Rejected
+from contracts.metadata import JSONError, encode_json, parse_json
 from contracts.timestamps import format_timestamp
 from ingest.dialects.clocks import correct_clock
 from ingest.dialects.dialect import Refused, Said, Sent, encode_refused
@@ -94,10 +96,10 @@ def confirm_capture(_: int, refused: Sequence[Refused]) -> bytes:
 
 
 def _say(items: Sequence[Raw], sent: Sent, sent_at: Raw, key: bytes | None) -> Said:
-    values = [_translate(bytes(each), sent.received_ms) for each in items]
-    when = sent_at if sent_at != ABSENT else _time_in_url(sent.query)
     if key is None and items:
         key = _key_among_properties(items[0])
+    values = [_translate(bytes(each), sent.received_ms, key) for each in items]
+    when = sent_at if sent_at != ABSENT else _time_in_url(sent.query)
     return Said(correct_clock(values, when, sent.received_ms), key=key)
 
 
@@ -112,22 +114,24 @@ def _unpack(body: bytes) -> bytes | Rejected:
         return Rejected(Reason.INVALID_JSON, "The field data of the body must be base64")
 
 
-def _translate(item: bytes, received_ms: int) -> bytes:
+def _translate(item: bytes, received_ms: int, key: bytes | None) -> bytes:
     """Return the value of an item; one that is no object stays as it is, and will be refused."""
     try:
         event = _decode_event(item)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return item
-    user_id = event.distinct_id
-    if user_id == ABSENT:
-        user_id = _properties_of(event.properties).distinct_id
+    named = _properties_of(event.properties)
+    user_id = event.distinct_id if event.distinct_id != ABSENT else named.distinct_id
     fields = [b'{"event":%b,"user_id":%b' % (bytes(event.event), bytes(user_id))]
     timestamp = bytes(event.timestamp)
     if timestamp == NULL:
         timestamp = _time_before(received_ms, event.offset)
     if timestamp != NULL:
         fields.append(b',"timestamp":%b' % timestamp)
-    metadata = with_more(bytes(event.properties), _sets_of(event))
+    properties = bytes(event.properties)
+    if key is not None and key_of(named.token) == key:
+        properties = _without_token(properties)
+    metadata = with_more(properties, _sets_of(event))
     if metadata != NULL:
         fields.append(b',"metadata":%b' % metadata)
     if event.uuid != ABSENT:
@@ -139,6 +143,17 @@ def _sets_of(event: _Event) -> bytes:
     """Return what a call says of its user beside the properties, each with a comma behind it."""
     named = ((b"$set", event.set), (b"$set_once", event.set_once))
     return b"".join(b'"%b":%b,' % (name, bytes(raw)) for name, raw in named if raw != ABSENT)
+
+
+def _without_token(properties: bytes) -> bytes:
+    """Return the properties without the key: whoever may read events must not learn it."""
+    try:
+        fields = parse_json(properties)
+    except JSONError:
+        return properties
+    if not isinstance(fields, dict):
+        return properties
+    return encode_json({name: value for name, value in fields.items() if name != "token"})
 
 
 def _properties_of(properties: Raw) -> _Properties:

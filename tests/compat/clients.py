@@ -73,7 +73,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a program has printed as its last line, and whether all of its events could be sent."""
+    """What a program has printed as its last line: which events have failed and why, and more."""
 
     failed: Mapping[str, str]
     more: Mapping[str, Any]
@@ -89,7 +89,7 @@ class Row(NamedTuple):
     n: int
 
 
-def run_program(command: Sequence[str], given: Mapping[str, Any], seconds: int = 0) -> Told:
+def run_program(command: Sequence[str], given: Mapping[str, Any]) -> Told:
     """Run a client's program with what it is given, and return what it said."""
     folder = Path(tempfile.mkdtemp(prefix="track-client-"))
     try:
@@ -101,7 +101,7 @@ def run_program(command: Sequence[str], given: Mapping[str, Any], seconds: int =
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=seconds or _RUN_SECONDS,
+            timeout=_RUN_SECONDS,
             check=False,
         )
     finally:

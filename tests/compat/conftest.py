@@ -1,7 +1,12 @@
-"""The stack that the clients talk to: keys are in force, and nobody else sends to it."""
+"""The stack that the clients talk to: keys are in force, and nobody else sends to it.
+
+When all clients are through, topics, tables and rollups are held against each other, and no event
+has the key that it was sent with.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -14,11 +19,15 @@ import pytest
 
 from cli.addresses import settings_on
 from cli.keys import add_key
+from cli.verify import compare
 from runtime.access.keys import Scope
+from runtime.clickhouse import connect_sync
 from runtime.settings import Settings
 from tests.compat.clients import Service
 from tests.conftest import Servers
 from tests.running_stack import running_stack
+
+_SELECT_WITH_KEY = "SELECT countIf(position(toString(metadata), {key:String}) > 0) FROM events"
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +47,21 @@ def service(servers: Servers) -> Iterator[Service]:
             running_stack(folder, **named) as running,
             httpx.Client(base_url=running.http, headers=reading, timeout=20) as reader,
         ):
-            yield Service(running.http, key, settings_on(running.stack, Settings()), reader)
+            settings = settings_on(running.stack, Settings())
+            yield Service(running.http, key, settings, reader)
+            assert asyncio.run(_differences(settings)) == []
+            assert _events_with(settings, key) == 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _differences(settings: Settings) -> list[str]:
+    return [each async for compared in compare(settings) for each in compared.differences]
+
+
+def _events_with(settings: Settings, key: str) -> int:
+    client = connect_sync(settings)
+    try:
+        return int(client.query(_SELECT_WITH_KEY, {"key": key}).first_row[0])
+    finally:
+        client.close()

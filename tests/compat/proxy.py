@@ -17,7 +17,7 @@ import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -115,11 +115,16 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
-        with suppress(OSError, asyncio.IncompleteReadError):
+        try:
             while request := await _read_request(reader):
                 if not await self._answer(*request, writer):
                     break
-        writer.transport.abort()
+            writer.close()
+            await writer.wait_closed()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
 
     async def _answer(self, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Do with a request what is planned; return whether the connection goes on."""
@@ -135,7 +140,7 @@ class Proxy:
         status = int(answer[9:12])
         exchange.taken = status == 200
         if exchange.fault is Fault.LOST:
-            return False
+            raise ConnectionAbortedError("as planned")
         if exchange.fault is Fault.LATE:
             await asyncio.sleep(self.late_s)
         else:
@@ -180,6 +185,7 @@ def faulty_proxy(
         for link in links:
             link.cancel()
         await asyncio.gather(*links, return_exceptions=True)
+        await asyncio.sleep(0.05)  # the connections see their end
 
     server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
     proxy.port = server.sockets[0].getsockname()[1]

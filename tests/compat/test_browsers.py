@@ -32,6 +32,7 @@ from tests.compat.proxy import Fault, Plan, Proxy, faulty_proxy
 
 PAIRS = 300
 USERS = 6
+RETRY_AFTER_S = 1.0
 QUEUED_WITHIN_MS = 90_000
 FAULTS: Mapping[str, tuple[Fault, ...]] = {
     "taken": (),
@@ -56,6 +57,7 @@ class Script:
         page: the page that has it.
         load, errors: what the page is given under load, and through errors.
         requests: how many requests there are with an event, by what becomes of it.
+        waits: where it waits the time of `Retry-After` at the least.
         linger_ms: how long it takes until all repetitions are through.
         names_failures: whether it tells the page which events have failed.
         is_by_user: whether what it says of a user comes as one batch, when it is given `errors`.
@@ -66,6 +68,7 @@ class Script:
     load: Mapping[str, Any]
     errors: Mapping[str, Any]
     requests: Mapping[str, int]
+    waits: tuple[str, ...]
     linger_ms: int
     names_failures: bool = False
     is_by_user: bool = False
@@ -79,6 +82,7 @@ SCRIPTS = (
         {"options": {}},
         {"options": {}},
         {**_ONCE, "429": 2, "503": 2, "answer lost": 2},
+        ("429",),
         6_000,
         names_failures=True,
     ),
@@ -88,6 +92,7 @@ SCRIPTS = (
         {"options": _BATCHING},
         {"options": _BY_USER, "pause_ms": 2_500},
         {**_ONCE, "429": 2, "503": 2, "answer lost": 2},
+        (),
         4_000,
         is_by_user=True,
     ),
@@ -98,6 +103,7 @@ SCRIPTS = (
         {"alone": True},
         # It repeats what failed on the server's side, and no 429.
         {**_ONCE, "429": 1, "503": 2, "answer lost": 2},
+        (),
         12_000,
     ),
 )
@@ -136,6 +142,9 @@ def test_what_is_told_to_be_sent_is_counted_once(service: Service, script: Scrip
     asked = Counter(each for one in proxy.exchanges for each in one.ids)
     for each, name in zip(events, names, strict=True):
         assert asked[each["id"]] == script.requests[name], name
+        if name in script.waits:
+            first, second = (one.at for one in proxy.exchanges if each["id"] in one.ids)
+            assert second - first >= RETRY_AFTER_S - 0.05, name
     dropped = DROPPED[script.requests["429"]]
     if script.names_failures:
         assert told.failed.keys() == ids_of(events, names, dropped)

@@ -16,6 +16,7 @@ from tests.compat.clients import Service, modules, node_command, run_program
 from tests.compat.installed import browser, java_command, node_modules, python_with
 from tests.compat.libraries import LIBRARIES, Library
 from tests.compat.pages import served_pages
+from tests.compat.test_browsers import SCRIPTS, Script
 from tests.environments import foreign_environment
 from tests.npm.packages import node
 
@@ -96,6 +97,25 @@ def test_the_answers_are_those_that_the_tests_see() -> None:
         assert table()[library.name] == {
             told: cell_of(library, name) for name, told in TOLD.items()
         }
+
+
+@pytest.mark.parametrize(
+    "script",
+    [each for each in SCRIPTS if not each.is_by_user],
+    ids=lambda each: each.name,
+)
+def test_the_answers_to_page_scripts_are_those_that_the_tests_see(script: Script) -> None:
+    cells = table()[script.name]
+    for name in ("taken", "400", "413"):
+        dropped = " x" if name != "taken" else ""
+        assert cells[TOLD[name]] == f"{script.requests[name]}{dropped}"
+    for name, told in (
+        ("429", "429 twice"),
+        ("503", "503 once"),
+        ("answer lost", "no answer once"),
+    ):
+        again = "repeats, waits" if name in script.waits else "repeats"
+        assert cells[told] == (again if script.requests[name] == 2 else "1 x"), told
 
 
 def cell_of(library: Library, name: str) -> str:

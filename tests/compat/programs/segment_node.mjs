@@ -25,5 +25,5 @@ for (const event of given.events) {
   )
 }
 for (const [call, parameters] of given.calls) analytics[call](parameters)
-await analytics.closeAndFlush({ timeout: 60000 })
+await analytics.closeAndFlush()
 console.log(JSON.stringify({ failed }))

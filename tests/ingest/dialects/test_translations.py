@@ -330,7 +330,7 @@ def test_the_answers_that_segment_knows() -> None:
         ),
         (
             {"event": "play", "properties": {"distinct_id": "u", "token": "k"}},
-            {"event": "play", "user_id": "u", "metadata": {"distinct_id": "u", "token": "k"}},
+            {"event": "play", "user_id": "u", "metadata": {"distinct_id": "u"}},
         ),
         (
             {"event": "$set", "distinct_id": "u", "$set": {"plan": "pro"}},
@@ -367,6 +367,18 @@ def test_the_page_script_sends_base64_in_a_form_and_its_key_among_the_properties
     assert said.key == b"k"
     for wrong in (b"data=%%%", b"data=a", b"data="):
         assert isinstance(translate_capture(sent(wrong)), Rejected)
+
+
+def test_the_key_among_properties_is_not_kept() -> None:
+    def metadata_of(body: object) -> list[object]:
+        return [each["metadata"] for each in values(translate_capture(sent(body)))]
+
+    event = {"event": "e", "distinct_id": "u", "properties": {"a": 1.0, "token": "k", "b": 2}}
+    other = {"event": "e", "distinct_id": "u", "properties": {"token": "another"}}
+    assert metadata_of(event) == [{"a": 1.0, "b": 2}]
+    assert metadata_of([event, other]) == [{"a": 1.0, "b": 2}, {"token": "another"}]
+    assert metadata_of({**event, "api_key": "k"}) == [{"a": 1.0, "b": 2}]
+    assert metadata_of({"api_key": "other", "batch": [event]}) == [event["properties"]]
 
 
 def test_the_answers_that_posthog_knows() -> None:
