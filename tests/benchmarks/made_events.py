@@ -18,9 +18,7 @@ _KINDS = ("play", "stop", "pause", "product_view")
 _EVENTS_PER_S = 100  # by their own timestamps
 
 
-def make_events(
-    count: int, users: int, partitions: int, *, with_ids: bool = True
-) -> list[list[tuple[bytes, bytes]]]:
+def make_events(count: int, users: int, partitions: int) -> list[list[tuple[bytes, bytes]]]:
     """Return events as (key, body) by partition; their timestamps begin a day ago."""
     chance = random.Random(1)
     names = [f"user-{chance.randrange(10**9)}" for _ in range(users)]
@@ -30,7 +28,7 @@ def make_events(
     for number in range(count):
         user, kind = chance.choice(names), chance.choice(_KINDS)
         timestamp_ms = begin_ms + number * 1000 // _EVENTS_PER_S
-        body = make_event(user, kind, timestamp_ms, chance, with_id=with_ids)
+        body = make_event(user, kind, timestamp_ms, chance)
         made[partitioner.partition_of(user)].append((user.encode(), body))
     return made
 

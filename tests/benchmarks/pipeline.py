@@ -33,12 +33,11 @@ from tests.benchmarks.figures import BenchmarkError, Figure
 from tests.benchmarks.pipeline_sender import Sent
 from tests.benchmarks.programs import ROOT, cpu_s, track, wait_for
 from tests.benchmarks.single_events import ingest
-from tests.benchmarks.writer import check_counts, count_of
+from tests.benchmarks.writer import COUNT_ROWS, COUNTED, check_counts, count_of
 
 AHEAD = 150_000
 _TELL_EVERY_S = 0.25
 _DRAINED_WITHIN_S = 60.0
-_COUNT_ROWS = "SELECT count() FROM events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +115,13 @@ def _measure(
                 memory.append(sum(map(_memory_mb, workers.values())))
             cpu = {name: cpu_s(each.pid) - used[name] for name, each in workers.items()}
             sent = _end(sender)
+        # A block is seen in its table a moment before it is seen in the rollups behind.
         wait_for(
-            lambda: count_of(client, _COUNT_ROWS) >= sent.events, "the rest", _DRAINED_WITHIN_S,
+            lambda: all(count_of(client, each) >= sent.events for each in COUNTED),
+            "the rest",
+            _DRAINED_WITHIN_S,
             *workers.values(),
-        )  # fmt: skip
+        )
         check_counts(client, sent.events)
     finally:
         client.close()
@@ -144,7 +146,7 @@ class _Rows:
         """Do so for some seconds; whoever ends meanwhile ends the measurement."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.rows = count_of(self._client, _COUNT_ROWS)
+            self.rows = count_of(self._client, COUNT_ROWS)
             assert self._sender.stdin is not None  # it was asked for
             self._sender.stdin.write(b"%d\n" % (self.rows + AHEAD))
             self._sender.stdin.flush()

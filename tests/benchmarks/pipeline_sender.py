@@ -11,6 +11,7 @@ are made before the first line is read. Never: an event more than was allowed, a
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -21,9 +22,11 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 
 from cli.http_connection import HTTPConnection
-from tests.benchmarks.made_events import make_events
+from contracts.topics import Partitioner
+from tests.benchmarks.made_events import make_event
 
-_EVENTS, _USERS = 40_000, 10_000
+_USERS = 10_000
+_KINDS = ("play", "pause", "product_view", "stop")
 _IN_BATCH = 100
 _CONNECTIONS = 16
 _IN_RECORD_BATCH = 1_000
@@ -72,7 +75,7 @@ class Allowance:
 
 async def send_over_http(allowance: Allowance, url: str) -> None:
     """Send batches over some connections, one after the other on each."""
-    made = make_events(_EVENTS, _USERS, 1, with_ids=False)[0]
+    made = _make(1)[0]
     bodies = cycle(
         b"[%b]" % b",".join(body for _, body in made[start : start + _IN_BATCH])
         for start in range(0, len(made), _IN_BATCH)
@@ -90,7 +93,7 @@ async def send_over_http(allowance: Allowance, url: str) -> None:
 
 async def produce(allowance: Allowance, servers: str, topic: str, partitions: int) -> None:
     """Produce to all partitions, a batch under way to each."""
-    made = make_events(_EVENTS, _USERS, partitions, with_ids=False)
+    made = _make(partitions)
     async with AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=900_000
     ) as producer:
@@ -105,6 +108,24 @@ async def produce(allowance: Allowance, servers: str, topic: str, partitions: in
                 await (await producer.send_batch(builder, topic, partition=partition))
 
         await asyncio.gather(*(send(*each) for each in enumerate(made)))
+
+
+def _make(partitions: int) -> list[list[tuple[bytes, bytes]]]:
+    """Return events as (key, body) by partition: of each user a play, and later its stop.
+
+    They are sent again and again; what is open is closed each time, however often.
+    """
+    chance, partitioner = random.Random(3), Partitioner(partitions)
+    users = [f"user-{chance.randrange(10**9)}" for _ in range(_USERS)]
+    begin_ms = (int(time.time()) - 86_400) * 1000
+    made: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
+    for minute, kind in enumerate(_KINDS):
+        chance.shuffle(users)
+        for user in users:
+            at_ms = begin_ms + minute * 60_000 + chance.randrange(60_000)
+            body = make_event(user, kind, at_ms, chance, with_id=False)
+            made[partitioner.partition_of(user)].append((user.encode(), body))
+    return made
 
 
 async def _run(arguments: Sequence[str]) -> Sent:
