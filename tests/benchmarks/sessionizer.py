@@ -8,7 +8,7 @@ log. Every run's outputs are compared, byte by byte, with those of the pure step
 makes no figure.
 
 Where the targets come from: Kafka Streams pairs 50,000 to 57,000 events/s exactly once on such a
-machine, a loop that keeps its state in memory alone 100,000 to 140,000; Faust in its plainest form
+machine when it has just started (twice as many when it is warm: see `streams`), a loop that keeps its state in memory alone 100,000 to 140,000; Faust in its plainest form
 4,100. Two workers should cost no more than one: what they cost more is what growth costs.
 """
 
