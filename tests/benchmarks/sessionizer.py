@@ -7,9 +7,10 @@ alone, from the opening of the dam to the moment when the group's offsets stand 
 log. Every run's outputs are compared, byte by byte, with those of the pure step; a difference
 makes no figure.
 
-Where the targets come from: Kafka Streams pairs 50,000 to 57,000 events/s exactly once on such a
-machine when it has just started (twice as many when it is warm: see `streams`), a loop that keeps its state in memory alone 100,000 to 140,000; Faust in its plainest form
-4,100. Two workers should cost no more than one: what they cost more is what growth costs.
+Where the targets come from: Kafka Streams pairs 35,000 to 57,000 events/s exactly once on such a
+machine when it has just started (twice as many when it is warm: see `streams`), a loop that keeps
+its state in memory alone 100,000 to 140,000; Faust in its plainest form 4,100. Two workers should
+cost no more than one: what they cost more is what growth costs.
 """
 
 from __future__ import annotations
