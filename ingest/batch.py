@@ -23,7 +23,7 @@ from contracts.events import MAX_EVENT_ID_LENGTH, Reason, Rejected
 from contracts.records import parse_record
 from ingest.answers import UNAVAILABLE, Answer, error, refused, success
 from ingest.dialects.batches import LINES
-from ingest.dialects.dialect import RecordHeaders, Refused, Said, Sent
+from ingest.dialects.dialect import RecordHeaders, Refused, Sent
 from ingest.dialects.lines import Lines
 from ingest.dialects.table import MAX_BATCH_EVENTS, Entry
 from ingest.endpoint import Endpoint, TakesAll
@@ -84,6 +84,7 @@ class Batch(Endpoint):
         super().__init__(entry.method, entry.path)
         self.rejections: Counter[str] = Counter()
         self._entry = entry
+        self._lines = (entry.bodies.types or frozenset()) & LINES
         self._put = publisher.put
         self._put_anywhere = publisher.put_anywhere
         self._check = guard.check
@@ -123,10 +124,9 @@ class Batch(Endpoint):
         return self._entry.bodies.refusal_of(headers, scope["headers"])
 
     def _is_in_lines(self, headers: Mapping[bytes, bytes]) -> bool:
-        taken = self._entry.bodies.types
-        if taken is None or b"content-type" not in headers:
+        if not self._lines or b"content-type" not in headers:
             return False
-        return media_type_of(headers[b"content-type"])[0] in taken & LINES
+        return media_type_of(headers[b"content-type"])[0] in self._lines
 
     async def _take_whole(
         self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], intake: _Intake
@@ -151,16 +151,16 @@ class Batch(Endpoint):
         )
         if isinstance(said, Rejected):
             return error(said.reason, said.message)
+        intake.is_single = said.is_single
         answer = self._admit(scope, headers, intake, len(said.values), said.key)
-        if answer is None and said.is_single:
-            intake.is_single = True
-            answer = _refusal_of_single(said)
         if answer is not None:
             return answer
         for number, values in enumerate(_in_turns(said.values)):
             if number:
                 await asyncio.sleep(0)
-            self._publish(values, said.headers, intake)
+            answer = self._publish(values, said.headers, intake)
+            if answer is not None:
+                return answer
         return b""
 
     async def _take_lines(
@@ -170,10 +170,8 @@ class Batch(Endpoint):
         lines = Lines()
 
         def take(values: Sequence[bytes]) -> Answer | None:
-            answer = self._admit(scope, headers, intake, len(values))
-            if answer is None:
-                self._publish(values, NO_HEADERS, intake)
-            return answer
+            refusal = self._admit(scope, headers, intake, len(values))
+            return refusal or self._publish(values, NO_HEADERS, intake)
 
         ended = await self._reader.read_pieces(
             receive, headers, self._entry.bodies, lambda piece: take(lines.feed(piece))
@@ -197,14 +195,21 @@ class Batch(Endpoint):
         intake.caller = caller
         return None
 
-    def _publish(self, values: Sequence[bytes], headers: RecordHeaders, intake: _Intake) -> None:
-        """Check the values of records, and hand all of them over."""
+    def _publish(
+        self, values: Sequence[bytes], headers: RecordHeaders, intake: _Intake
+    ) -> Answer | None:
+        """Check the values of records, and hand all of them over.
+
+        Returns the answer to a request whose one event is none, of which nothing is handed over.
+        """
         put, waiting, index, has_key = self._put, intake.waiting, intake.count, bool(intake.key)
         own = intake.caller.record_headers
         told = [*own, *headers] if headers else own
         for value in values:
             event = parse_record(value, headers)
             if type(event) is Rejected:
+                if intake.is_single:
+                    return error(event.reason, event.message)
                 self._reject(index, value, told, event, intake)
             else:
                 if not headers:
@@ -215,6 +220,7 @@ class Batch(Endpoint):
                 waiting.add(put(event.user_id, value, told))
             index += 1
         intake.count = index
+        return None
 
     def _reject(
         self, index: int, value: bytes, headers: RecordHeaders, why: Rejected, intake: _Intake
@@ -246,8 +252,3 @@ def _key_of(headers: Mapping[bytes, bytes]) -> str | Rejected | None:
             Reason.INVALID_EVENT_ID, f"Idempotency-Key of a batch may have {most} characters"
         )
     return key
-
-
-def _refusal_of_single(said: Said) -> Answer | None:
-    event = parse_record(said.values[0], said.headers)
-    return error(event.reason, event.message) if isinstance(event, Rejected) else None

@@ -143,7 +143,7 @@ def _route(entry: Entry) -> Node:
         answers += _of_an_event(described.never)
     if entry.method == "POST":
         answers.append(TOO_MANY)
-    if entry.bodies.types is None and entry.method == "POST":
+    if entry.dialect == "cloudevents":
         answers.append(error(NEITHER.reason, NEITHER.message))
     errors = *map(_told, answers), *refusals(Scope.WRITE)
     media = entry.media.decode()
