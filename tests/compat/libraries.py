@@ -33,6 +33,22 @@ PLANNED: Mapping[str, tuple[Fault, ...]] = {
 }
 
 
+# How often a batch is sent, and what is given up, with two repetitions allowed.
+USUAL_REQUESTS = {
+    "taken": 1,
+    "400": 1,
+    "401": 1,
+    "413": 1,
+    "429 twice": 3,
+    "503": 2,
+    "answer lost": 2,
+    "answer late": 2,
+    "503 thrice": 3,
+    "answer lost thrice": 3,
+}
+USUAL_DROPS = ("400", "401", "413", "503 thrice")
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """A library.
@@ -54,22 +70,8 @@ class Library:
     shows_key_in_header: bool
     requests: Mapping[str, int]
     waits: tuple[str, ...]
-    drops: tuple[str, ...] = ("400", "401", "413", "503 thrice")
+    drops: tuple[str, ...] = USUAL_DROPS
     names_failures: bool = True
-
-
-_USUAL = {
-    "taken": 1,
-    "400": 1,
-    "401": 1,
-    "413": 1,
-    "429 twice": 3,
-    "503": 2,
-    "answer lost": 2,
-    "answer late": 2,
-    "503 thrice": 3,
-    "answer lost thrice": 3,
-}
 
 
 def _python(clients: str, program: str) -> Callable[[], list[str]]:
@@ -87,7 +89,7 @@ LIBRARIES = (
         {"gzip": False},
         shows_key_in_header=True,
         # A 503 with Retry-After does not count as a try.
-        requests={**_USUAL, "503 thrice": 4},
+        requests={**USUAL_REQUESTS, "503 thrice": 4},
         waits=("429 twice", "503", "503 thrice"),
         drops=("400", "401", "413"),
     ),
@@ -96,7 +98,7 @@ LIBRARIES = (
         _python("segment-2.3", "segment_client.py"),
         {"gzip": True},
         shows_key_in_header=False,
-        requests=_USUAL,
+        requests=USUAL_REQUESTS,
         waits=(),
     ),
     Library(
@@ -104,7 +106,7 @@ LIBRARIES = (
         _python("rudder", "rudder_client.py"),
         {"gzip": True},
         shows_key_in_header=True,
-        requests=_USUAL,
+        requests=USUAL_REQUESTS,
         waits=(),
     ),
     Library(
@@ -112,7 +114,7 @@ LIBRARIES = (
         _python("posthog", "posthog_client.py"),
         {"gzip": True},
         shows_key_in_header=False,
-        requests=_USUAL,
+        requests=USUAL_REQUESTS,
         waits=("429 twice", "503", "503 thrice"),
     ),
     Library(
@@ -120,7 +122,7 @@ LIBRARIES = (
         _node("segment_node.mjs"),
         {"batch": BATCH},
         shows_key_in_header=True,
-        requests=_USUAL,
+        requests=USUAL_REQUESTS,
         # It waits after a 429 until another batch is through, and then for none.
         waits=(),
     ),
@@ -130,7 +132,7 @@ LIBRARIES = (
         {"batch": BATCH},
         shows_key_in_header=False,
         # After a 413 it sends halves; what no answer came to stays in its queue for the next flush.
-        requests={**_USUAL, "413": 2, "answer lost thrice": 4},
+        requests={**USUAL_REQUESTS, "413": 2, "answer lost thrice": 4},
         waits=(),
         drops=("400", "401", "503 thrice"),
         names_failures=False,

@@ -9,25 +9,12 @@ import pytest
 from tests.compat.clients import PROGRAMS, WRONG_KEY, Service, require_counted_once, run_program
 from tests.compat.events import Sent, pairs
 from tests.compat.installed import python_with
-from tests.compat.libraries import BATCH, PLANNED, RETRIES, TIMEOUT_S
+from tests.compat.libraries import BATCH, PLANNED, RETRIES, TIMEOUT_S, USUAL_DROPS, USUAL_REQUESTS
 from tests.compat.proxy import Plan, Proxy, faulty_proxy
 
 USERS = 12
 LATE_S = 4.0
 PAIRS = {"batch": 1_500, "structured": 150, "binary": 150}
-REQUESTS = {
-    "taken": 1,
-    "400": 1,
-    "401": 1,
-    "413": 1,
-    "429 twice": 3,
-    "503": 2,
-    "answer lost": 2,
-    "answer late": 2,
-    "503 thrice": 3,
-    "answer lost thrice": 3,
-}
-DROPPED = ("400", "401", "413", "503 thrice")
 
 
 def given(proxy: Proxy, key: str, mode: str, events: list[Sent]) -> dict[str, Any]:
@@ -65,10 +52,10 @@ def test_what_is_told_to_be_sent_is_counted_once(service: Service, mode: str) ->
         first = number * max(size, 2)
         return {each["id"] for each in events[first : first + max(size, 2)]}
 
-    for name, count in REQUESTS.items():
+    for name, count in USUAL_REQUESTS.items():
         asked = [each.ids[0] for each in proxy.exchanges if each.ids[0] in ids_of(name)]
         assert {asked.count(each) for each in asked} == {count}, name
-    dropped = set[str]().union(*(ids_of(name) for name in DROPPED))
+    dropped = set[str]().union(*(ids_of(name) for name in USUAL_DROPS))
     assert told.failed.keys() == dropped | ids_of("answer lost thrice")
     require_counted_once(service, word, (each for each in events if each["id"] not in dropped))
 

@@ -6,12 +6,10 @@ over in a reader that has to understand them.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,14 +45,12 @@ from processors.sessionizer.pairing import UserState
 from processors.sessionizer.position import decode_position, encode_position, user_key, user_of
 from processors.writer.ranges import decode_intent, encode_intent
 from query.parameters import Code, Question, Refusal, parse_question
-from runtime.access.guards import Guard
-from runtime.access.key_ring import KeyRing
-from runtime.access.keys import Scope
 from runtime.settings import Settings, SettingsError
 from tests.fuzz import reference
-from tests.fuzz.batches import Headers, InMemory, check_batches
+from tests.fuzz.batches import check_batches
 from tests.fuzz.campaign import Target
 from tests.fuzz.records import WINDOW, Record, Sink, partition_of, read_record
+from tests.fuzz.requests import OPEN_GUARD, InMemory, read_request, send
 from tests.fuzz.sessions import Happened, repetitions, sessions
 
 RECEIVED_AT = 1_737_201_600_000  # 2025-01-18T12:00:00Z
@@ -161,22 +157,14 @@ def _check_move(record: Record, event: Event) -> None:
         assert getattr(here.accepted[0], name) == getattr(moved.accepted[0], name), name
 
 
-_loop = asyncio.new_event_loop()
-_open_guard = Guard(KeyRing(Path("/nowhere/keys")), Scope.WRITE)
-
-
 def check_http(sample: bytes) -> None:
     """What ingest logs is, for the sessionizer, the event that was sent, with its id."""
-    request = read_record(sample, 0, 0)
+    request = read_request(sample)
     if request is None:
         return
-    body = request.value or b""
-    headers = [
-        (name.lower().encode("latin-1", "replace"), content or b"")
-        for name, content in request.headers
-        if name.lower() != "content-length" or (content or b"").isdigit()  # the server sees to it
-    ]
-    status, told, taken = _loop.run_until_complete(_send(body, headers))
+    (body, headers), publisher = request, InMemory()
+    status, told = send(Track(publisher, OPEN_GUARD, Reader(MAX_EVENT_BYTES)), body, headers)
+    taken = publisher.events
     code = json.loads(told).get("code")
     assert status == (STATUS[code] if code else 200)
     sent = parse_event(body)
@@ -199,26 +187,6 @@ def check_http(sample: bytes) -> None:
     assert logged.event_id is not None
     assert sent.event_id in {None, logged.event_id}
     assert check_event_id(logged.event_id) is None
-
-
-async def _send(
-    body: bytes, headers: list[tuple[bytes, bytes]]
-) -> tuple[int, bytes, list[tuple[str, bytes, Headers]]]:
-    publisher, said = InMemory(), []
-    scope = {"type": "http", "method": "POST", "path": "/track", "headers": headers}
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        said.append(message)
-
-    await Track(publisher, _open_guard, Reader(MAX_EVENT_BYTES))(scope, receive, send)
-    start, end = said
-    for name, value in start["headers"]:
-        assert b"\r" not in value, name
-        assert b"\n" not in value, name
-    return start["status"], end["body"], publisher.events
 
 
 def check_timestamp(sample: bytes) -> None:
