@@ -49,9 +49,9 @@ def measure(bench: Bench) -> list[Figure]:
 def _load(bench: Bench, settings: Settings) -> Load:
     url = f"http://127.0.0.1:{settings.port}/track/batch"
     topic = Topics.of(settings.namespace).events
-    put_load(url, CONNECTIONS, _RAMP_S, "batch")
+    put_load(url, CONNECTIONS, _RAMP_S, EVENTS)
     before = sum(asyncio.run(end_offsets(settings, topic)).values())
-    load = put_load(url, CONNECTIONS, bench.sizes.http_s, "batch")
+    load = put_load(url, CONNECTIONS, bench.sizes.http_s, EVENTS)
     written = sum(asyncio.run(end_offsets(settings, topic)).values()) - before
     if written < EVENTS * load.requests:
         raise BenchmarkError(f"{load.requests} answers, but {written} records in {topic}")

@@ -48,15 +48,15 @@ def tool_name() -> str:
     return "wrk" if shutil.which("wrk") else f"autocannon {_AUTOCANNON_VERSION}"
 
 
-def put_load(url: str, connections: int, seconds: int, kind: str = "single") -> Load:
-    """Send single events for so many seconds, or those of another `kind`, a script's name.
+def put_load(url: str, connections: int, seconds: int, events: int = 1) -> Load:
+    """Send requests of so many events each for so many seconds.
 
     Raises:
         BenchmarkError: the generator failed, or a request did.
     """
     assert urlsplit(url).hostname == "127.0.0.1"
     done = subprocess.run(
-        _command(url, connections, seconds, kind),
+        _command(url, connections, seconds, events),
         capture_output=True,
         text=True,
         timeout=seconds + _SPARE_S,
@@ -74,15 +74,23 @@ def put_load(url: str, connections: int, seconds: int, kind: str = "single") -> 
     return load
 
 
-def _command(url: str, connections: int, seconds: int, kind: str) -> list[str]:
+def _command(url: str, connections: int, seconds: int, events: int) -> list[str]:
     wrk = shutil.which("wrk")
     if wrk:
         return [
             wrk, "-t", str(_THREADS), "-c", str(connections), "-d", f"{seconds}s",
-            "--timeout", f"{_TIMEOUT_S}s", "-s", str(_HERE / f"{kind}.lua"), url,
+            "--timeout", f"{_TIMEOUT_S}s", "-s", str(_HERE / "events.lua"), url, "--", str(events),
         ]  # fmt: skip
-    script = str(_HERE / "autocannon" / f"{kind}.js")
-    return [beside_python("node"), script, url, str(connections), str(seconds), _autocannon()]
+    script = str(_HERE / "autocannon" / "events.js")
+    return [
+        beside_python("node"),
+        script,
+        url,
+        str(connections),
+        str(seconds),
+        str(events),
+        _autocannon(),
+    ]
 
 
 def _autocannon() -> str:

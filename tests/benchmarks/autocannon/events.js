@@ -1,20 +1,20 @@
-// POST /track/batch, a hundred events a request, another user in each; bodies are made before the clock starts.
-// node batch.js URL CONNECTIONS SECONDS MODULES
-const [url, connections, seconds, modules] = process.argv.slice(2);
+// One event a request, or a batch of so many; another user in each event; bodies are made before the
+// clock starts. node events.js URL CONNECTIONS SECONDS EVENTS MODULES
+const [url, connections, seconds, events, modules] = process.argv.slice(2);
 const autocannon = require(modules + '/autocannon');
 
-const BODIES = 400;
-const EVENTS = 100;
+const BODIES = events === '1' ? 20000 : 400;
 const headers = { 'Content-Type': 'application/json' };
 const event = () =>
   `{"event":"play","user_id":"user-${Math.floor(Math.random() * 1e9)}",` +
   '"timestamp":"2025-01-18T14:30:00Z",' +
   '"metadata":{"song_id":"song456","device":"mobile","platform":"ios"}}';
+const batch = () => `{"batch":[${Array.from({ length: Number(events) }, event).join(',')}]}`;
 const requests = Array.from({ length: BODIES }, () => ({
   method: 'POST',
-  path: '/track/batch',
+  path: new URL(url).pathname,
   headers,
-  body: `{"batch":[${Array.from({ length: EVENTS }, event).join(',')}]}`
+  body: events === '1' ? event() : batch()
 }));
 const share = Math.floor(BODIES / connections);
 let client = 0;
