@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -39,9 +40,10 @@ from tests.benchmarks.kafka_streams.application import KafkaStreams
 from tests.benchmarks.log import Records, dam, wait_for_records, write
 from tests.benchmarks.made_events import make_events
 from tests.benchmarks.programs import cpu_s, run, track
-from tests.benchmarks.virtual_environments import python_with
 from tests.processors.sessionizer.running import Expected, read_topic
+from tests.virtual_environments import python_with
 
+_REQUIREMENTS = Path(__file__).parent / "requirements"
 _DONE_WITHIN_S = 180.0
 
 Start = Callable[[Settings], AbstractContextManager[Sequence[Running]]]
@@ -204,8 +206,8 @@ def _python_contenders(bench: Bench) -> dict[str, _Contender]:
         ("bytewax", "Bytewax", ["-m", "bytewax.run", "tests.benchmarks.stock_bytewax"]),
     ):
         try:
-            python = python_with(name, bench.say)
-        except (BenchmarkError, ServerError) as error:
+            python = python_with(_REQUIREMENTS / f"{name}.txt", "", bench.say)
+        except ServerError as error:
             bench.say(f"{what} is not measured: {error}")
             continue
         contenders[name] = _Contender(what, _program(name, [python, *arguments]))
