@@ -26,7 +26,7 @@ from ingest.cors import OpenToAllOrigins
 from ingest.openapi import ingest_part
 from ingest.routes import create_starlette, health_routes
 from query.app import create_app as create_query
-from query.app import create_routes, open_store
+from query.app import Desk, create_routes, open_store
 from query.openapi import query_part
 from runtime.access.guards import open_guards, open_ring
 from runtime.http.exposure import require_guarded
@@ -77,7 +77,8 @@ def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> A
             async def is_ready() -> bool:
                 return ingest.is_ready and not ending.has_begun and await store.is_ready()
 
-            app.router.routes += [*create_routes(store, guards.read), *health_routes(is_ready)]
+            desk = Desk(store, settings.events_days)
+            app.router.routes += [*create_routes(desk, guards.read), *health_routes(is_ready)]
             yield
 
     described = document(

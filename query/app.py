@@ -17,14 +17,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from query.endpoints import create_health_routes, create_routes, error_response
+from query.endpoints import Desk, create_health_routes, create_routes, error_response
 from query.openapi import query_part
 from query.store import Store, open_store
 from runtime.access.guards import open_guards
 from runtime.http.openapi import document, document_route
 from runtime.settings import Settings
 
-__all__ = ["create_app", "create_health_routes", "create_routes", "open_store"]
+__all__ = ["Desk", "create_app", "create_health_routes", "create_routes", "open_store"]
 
 _MESSAGES = {
     404: "There is nothing at this path",
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=[
-            *create_routes(store, guards.read),
+            *create_routes(Desk(store, settings.events_days), guards.read),
             *create_health_routes(store),
             document_route(document("Track: query", "Ask for counts and sessions.", query_part())),
         ],
@@ -60,7 +60,14 @@ def create_app(settings: Settings) -> Starlette:
                 allow_origins=["*"],
                 allow_methods=["GET", "HEAD", "OPTIONS"],
                 allow_headers=["*"],
-                expose_headers=["Retry-After", "RateLimit", "RateLimit-Policy"],
+                expose_headers=[
+                    "Retry-After",
+                    "RateLimit",
+                    "RateLimit-Policy",
+                    "Link",
+                    "ETag",
+                    "Complete-From",
+                ],
                 max_age=86_400,
             )
         ],

@@ -1,54 +1,69 @@
-"""The endpoints: a request becomes a question, what was counted becomes an answer.
+"""The endpoints: a request becomes a question, what was found becomes an answer.
 
-In: a store. Out: routes. Never: a rule of its own; those stand in `parameters` and `answers`.
+In: a store, and how fresh it is. Out: routes. Never: a rule of its own about a question;
+those stand in `table`, `parameters` and `answers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from query.answers import encode_error, encode_metrics, encode_sessions
-from query.parameters import Question, parse_question, refuse_timezone
-from query.parameters import Refusal as RefusedQuestion
-from query.store import Store, StoreUnavailableError, UnknownTimezoneError
+from query.answers import Answer, encode_error
+from query.formats import MEDIA_TYPES, STREAMED, accepted, write
+from query.parameters import refuse_timezone
+from query.question import NO_LIMIT, Question
+from query.question import Refusal as RefusedQuestion
+from query.store import (
+    Excess,
+    ExcessiveError,
+    Store,
+    StoreUnavailableError,
+    UnknownTimezoneError,
+)
+from query.table import ENTRIES, Entry
 from runtime.access.guards import Guard, Refusal
 
 RETRY_AFTER_S = 1
-METRICS_FAILED = "Failed to fetch metrics"
-SESSIONS_FAILED = "Failed to fetch session metrics"
+TOO_MUCH, TOO_SLOW = "too_much", "too_slow"
+NARROWER = "narrow start_date and end_date, or name a user_id"
+NEXT, COMPLETE_FROM = "next", "complete_from"
 DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
 
 _JSON = "application/json"
-Counted = TypeVar("Counted")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_routes(store: Store, guard: Guard) -> list[BaseRoute]:
-    """Return `/metrics` and `/sessions` behind a guard, and the dashboard at `/`.
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What endpoints work with: the store, and for how many days it keeps events."""
+
+    store: Store
+    events_days: int
+
+
+def create_routes(desk: Desk, guard: Guard) -> list[BaseRoute]:
+    """Return the questions behind a guard, and the dashboard at `/`.
 
     The page itself has no data, and is where a person enters a key.
     """
 
-    async def metrics(request: Request) -> Response:
-        return await _answer(request, store.count_events, encode_metrics, METRICS_FAILED)
-
-    async def sessions(request: Request) -> Response:
-        return await _answer(request, store.sum_sessions, encode_sessions, SESSIONS_FAILED)
-
     async def dashboard(_: Request) -> Response:
         return FileResponse(DASHBOARD, headers=_DASHBOARD_HEADERS)
 
-    return [
-        Route("/metrics", _behind(guard, metrics)),
-        Route("/sessions", _behind(guard, sessions)),
-        Route("/", dashboard),
-    ]
+    questions = [Route(each.path, _behind(guard, _endpoint(each, desk))) for each in ENTRIES]
+    return [*questions, Route("/", dashboard)]
 
 
 def create_health_routes(store: Store) -> list[BaseRoute]:
@@ -100,24 +115,118 @@ def _behind(guard: Guard, endpoint: Endpoint) -> Endpoint:
     return check
 
 
-async def _answer(
-    request: Request,
-    count: Callable[[Question], Awaitable[Counted]],
-    encode: Callable[[Counted], bytes],
-    failure: str,
-) -> Response:
-    question = parse_question(request.query_params)
-    if isinstance(question, RefusedQuestion):
-        return error_response(400, question.code, question.message)
+def _endpoint(entry: Entry, desk: Desk) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        asked = _asked(request)
+        question = entry.parse(asked)
+        if isinstance(question, RefusedQuestion):
+            return error_response(400, question.code, question.message)
+        try:
+            if question.limit == NO_LIMIT:
+                return await _stream(entry, desk, question)
+            return await _while_wanted(request, _answer(entry, desk, question, request))
+        except UnknownTimezoneError:
+            refusal = refuse_timezone()
+            return error_response(400, refusal.code, refusal.message)
+        except ExcessiveError as error:
+            return excessive(error.excess)
+        except StoreUnavailableError:
+            return _unavailable(entry.failure)
+
+    return answer
+
+
+def excessive(excess: Excess) -> Response:
+    """Return the answer to a question that took more than one may."""
+    if excess is Excess.TIME:
+        return error_response(503, TOO_SLOW, f"The answer takes too long; {NARROWER}", _RETRY_AFTER)
+    what = "rows" if excess is Excess.ROWS else "memory"
+    return error_response(400, TOO_MUCH, f"The answer needs too much {what}; {NARROWER}")
+
+
+async def _answer(entry: Entry, desk: Desk, question: Question, request: Request) -> Response:
+    statement = entry.state(question)
+    answer = entry.tell(await desk.store.ask(statement), question)
+    told = {NEXT: str(answer.next)} if answer.next else {}
+    if statement.of_events:
+        told |= _told_of_days(question, desk.events_days)
+    body = write(answer, question.format, told)
+    headers = {"Vary": "Accept", **_link(request, answer)}
+    if COMPLETE_FROM in told:
+        headers["Complete-From"] = told[COMPLETE_FROM]
+    if _is_over(question):
+        headers["ETag"] = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=MEDIA_TYPES[question.format])
+
+
+async def _stream(entry: Entry, desk: Desk, question: Question) -> Response:
+    """Return an answer that is sent as ClickHouse writes it, however long it is."""
+    ends = AsyncExitStack()
+    pieces = await ends.enter_async_context(
+        desk.store.stream(entry.state(question), STREAMED[question.format])
+    )
+
+    async def send() -> AsyncIterator[bytes]:
+        async with ends:
+            async for piece in pieces:
+                yield piece
+
+    return StreamingResponse(send(), media_type=MEDIA_TYPES[question.format])
+
+
+async def _while_wanted(request: Request, answering: Awaitable[Response]) -> Response:
+    """Return the answer; end the work for it where the client goes away first."""
+    work = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(_disconnected(request))
     try:
-        counted = await count(question)
-    except UnknownTimezoneError:
-        refusal = refuse_timezone()
-        return error_response(400, refusal.code, refusal.message)
-    except StoreUnavailableError:
-        return _unavailable(failure)
-    return Response(encode(counted), media_type=_JSON)
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        # Nobody reads this answer.
+        return _unavailable("The client has gone")
+    finally:
+        for each in (work, gone):
+            each.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _asked(request: Request) -> list[tuple[str, str]]:
+    """Return names and values of the query string, with the format that Accept asks for."""
+    asked = request.query_params.multi_items()
+    wanted = accepted(request.headers.get("accept", ""))
+    if wanted is not None and "format" not in request.query_params:
+        asked.append(("format", wanted))
+    return asked
+
+
+def _told_of_days(question: Question, kept_days: int) -> dict[str, str]:
+    """Return the first day of which all events are still kept, if the range begins before it."""
+    complete_from = (datetime.now(UTC) - timedelta(days=kept_days - 1)).date()
+    return {COMPLETE_FROM: complete_from.isoformat()} if question.start < complete_from else {}
+
+
+def _link(request: Request, answer: Answer) -> dict[str, str]:
+    if answer.next is None:
+        return {}
+    pairs = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
+    query = urlencode([*pairs, ("cursor", str(answer.next))])
+    return {"Link": f'<{request.url.path}?{query}>; rel="next"'}
+
+
+def _is_over(question: Question) -> bool:
+    """Whether the range has ended, so that its numbers only change if something comes late."""
+    return question.end < datetime.now(ZoneInfo(question.timezone)).date()
+
+
+_RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_S)}
 
 
 def _unavailable(message: str) -> Response:
-    return error_response(503, "unavailable", message, {"Retry-After": str(RETRY_AFTER_S)})
+    return error_response(503, "unavailable", message, _RETRY_AFTER)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from deploy.local.clickhouse import start_clickhouse
@@ -31,6 +32,14 @@ from tests.containers.servers import (
     kafka_in_container,
 )
 from tests.running_stack import RunningStack, running_stack
+
+# How long one example takes says nothing where the machine has other work; hypothesis has the same
+# for CI, and there keeps its own.
+hypothesis.settings.register_profile(
+    "track", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+if "CI" not in os.environ:
+    hypothesis.settings.load_profile("track")
 
 _PARTITIONS = 4
 _SHARED = "servers"

@@ -12,11 +12,14 @@ import pytest
 
 from cli.table_settings import apply_table_settings, retention
 from contracts.tables import EVENTS, SESSIONS
-from query.parameters import Grouping, Question
-from query.store import EventCount, SessionSum, Store
+from query.question import Grouping, Question
+from query.statements.metrics import EventCount, count_events
+from query.statements.sessions import SessionSum, sum_sessions
+from query.store import Store
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
-from tests.query.test_store import Event, client, insert, make_events, make_sessions, store
+from tests.query.conftest import client, store
+from tests.query.rows import Event, insert, make_events, make_sessions
 
 __all__ = ["client", "store"]
 pytestmark = pytest.mark.anyio
@@ -42,11 +45,11 @@ class Answers:
 async def ask(store: Store) -> Answers:
     of_user = replace(ALL_TIME, user_id=USER)
     return Answers(
-        counts=await store.count_events(ALL_TIME),
-        local_counts=await store.count_events(replace(ALL_TIME, timezone="Asia/Kathmandu")),
-        user_counts=await store.count_events(of_user),
-        sessions=await store.sum_sessions(ALL_TIME),
-        user_sessions=await store.sum_sessions(of_user),
+        counts=await store.ask(count_events(ALL_TIME)),
+        local_counts=await store.ask(count_events(replace(ALL_TIME, timezone="Asia/Kathmandu"))),
+        user_counts=await store.ask(count_events(of_user)),
+        sessions=await store.ask(sum_sessions(ALL_TIME)),
+        user_sessions=await store.ask(sum_sessions(of_user)),
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from contracts.tables import BASE_TABLES, EVENTS, SESSIONS, BaseTable, Rollup, fill_statement
 from runtime.clickhouse import AsyncClient, ClickHouseError
-from tests.query.test_store import Event, Session, client, insert, make_events, make_sessions
+from tests.query.conftest import client
+from tests.query.rows import Event, Session, insert, make_events, make_sessions
 
 __all__ = ["client"]
 pytestmark = pytest.mark.anyio

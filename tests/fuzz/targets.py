@@ -44,7 +44,13 @@ from ingest.track import Track
 from processors.sessionizer.pairing import UserState
 from processors.sessionizer.position import decode_position, encode_position, user_key, user_of
 from processors.writer.ranges import decode_intent, encode_intent
-from query.parameters import Code, Question, Refusal, parse_question
+from query.question import Code, Question, Refusal
+from query.statements.concurrency import Concurrency
+from query.statements.lists import ListedEvent, ListedSession, OpenPlay
+from query.statements.metrics import EventCount
+from query.statements.ranking import Ranked
+from query.statements.sessions import SessionStats, SessionSum
+from query.table import ENTRIES
 from runtime.settings import Settings, SettingsError
 from tests.fuzz import reference
 from tests.fuzz.batches import check_batches
@@ -210,20 +216,35 @@ def check_key(sample: bytes) -> None:
         assert unquote(header.decode()) == key
 
 
+# What a question's rows can be.
+ROWS = {
+    EventCount,
+    SessionSum,
+    SessionStats,
+    Ranked,
+    Concurrency,
+    ListedEvent,
+    ListedSession,
+    OpenPlay,
+}
+
+
 def check_question(sample: bytes) -> None:
-    """A query string is a question whose days and seconds are possible, or a refusal."""
-    parameters = QueryParams(sample.decode("latin-1"))
-    question = parse_question(parameters)
-    if isinstance(question, Refusal):
-        assert question.code in Code
-        question.message.encode()
-        return
-    assert isinstance(question, Question)
-    assert (question.start.isoformat(), question.end.isoformat()) == (
-        parameters["start_date"], parameters["end_date"]
-    )  # fmt: skip
-    assert 0 <= question.begins_at <= question.ends_before < 2**32
-    assert question.user_id is None or 1 <= len(question.user_id) <= 256
+    """To each route a query string is a question that can be asked, or a refusal."""
+    asked = QueryParams(sample.decode("latin-1")).multi_items()
+    for entry in ENTRIES:
+        question = entry.parse(asked)
+        if isinstance(question, Refusal):
+            assert question.code in Code
+            question.message.encode()
+            continue
+        assert isinstance(question, Question)
+        last = dict(asked)
+        assert last.get("start_date", str(question.start)) == str(question.start)
+        assert last.get("end_date", str(question.end)) == str(question.end)
+        assert 0 <= question.begins_at <= question.ends_before < 2**32
+        assert question.user_id is None or 1 <= len(question.user_id) <= 256
+        assert entry.state(question).row in ROWS
 
 
 def _same_again(

@@ -16,8 +16,9 @@ from ingest.answers import STATUS, Problem
 from ingest.app import Ingest
 from ingest.openapi import NEVER_OF_A_BODY, NOT_OF_THE_PATH, event_schema, ingest_part
 from query.app import create_app
-from query.openapi import query_part
-from query.parameters import Code, Question, parse_question
+from query.openapi import bad_questions, query_part
+from query.question import Code, Question
+from query.table import BY_PATH
 from runtime.access.guards import open_guards, refusals_of
 from runtime.access.keys import Scope
 from runtime.http.openapi import Part, document
@@ -29,6 +30,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "query": (query_part(),),
     "serve": (ingest_part(), query_part()),
 }
+DATES = {"start_date": "2025-01-01", "end_date": "2025-01-02"}
 OF_THE_SERVER = {"invalid_request", "url_too_long", "headers_too_large", "https_required"}
 WHOLE = json.loads(document("Track", "", *PARTS["serve"]))
 
@@ -85,11 +87,15 @@ def test_every_reason_and_problem_has_its_place() -> None:
 
 
 def test_every_refusal_of_a_question_has_its_place() -> None:
-    for path in ("/metrics", "/sessions"):
-        promised = {
-            code for _, at, status, code in promised_codes(WHOLE) if (at, status) == (path, 400)
-        }
-        assert promised == {*Code, "invalid_request"}
+    promised = {
+        path: {code for _, at, status, code in promised_codes(WHOLE) if (at, status) == (path, 400)}
+        for path in BY_PATH
+    }
+    for path, entry in BY_PATH.items():
+        told = {refusal.code for _, refusal in bad_questions(entry)}
+        assert promised[path] == {*told, "too_much", "invalid_request"}, path
+        assert {each.refusal.code for each in entry.parameters} <= told
+    assert set(Code) <= set().union(*promised.values())
 
 
 def limits(schema: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -116,19 +122,24 @@ def test_the_lengths_of_an_event_are_those_that_are_taken() -> None:
     assert measured == 3
 
 
-def test_the_lengths_of_a_question_are_those_that_are_taken() -> None:
-    parameters = WHOLE["paths"]["/metrics"]["get"]["parameters"]
-    asked = {each["name"]: each["example"] for each in parameters}
-    assert isinstance(parse_question(asked), Question)
-    (user,) = (each["schema"] for each in parameters if each["name"] == "user_id")
-    found = limits(user)
-    assert found is not None
-    for length, taken in ((found[0] - 1, False), (found[1], True), (found[1] + 1, False)):
-        answer = parse_question({**asked, "user_id": "x" * length})
-        assert isinstance(answer, Question) is taken
-    (grouping,) = (each["schema"] for each in parameters if each["name"] == "group_by")
-    for each in grouping["enum"]:
-        assert isinstance(parse_question({**asked, "group_by": each}), Question)
+@pytest.mark.parametrize("path", BY_PATH)
+def test_what_the_schemas_of_a_question_take_is_taken(path: str) -> None:
+    entry, good = BY_PATH[path], [("user_id", "ada"), *DATES.items()]
+    good = [each for each in good if each[0] in {one.name for one in entry.parameters}]
+    assert isinstance(entry.parse(good), Question)
+    for parameter in entry.parameters:
+        least, most = limits(parameter.schema) or (0, -1)
+        for length in {least - 1, least, most, most + 1} - {-1} if most > 0 else ():
+            answer = entry.parse([*good, (parameter.name, "x" * length)])
+            assert isinstance(answer, Question) is (least <= length <= most), length
+        for each in parameter.schema.get("enum", ()):
+            assert isinstance(entry.parse([*good, (parameter.name, each)]), Question)
+        for number in ("minimum", "maximum"):
+            if (limit := parameter.schema.get(number)) is not None:
+                for value in (limit - 1, limit, limit + 1):
+                    taken = parameter.schema["minimum"] <= value <= parameter.schema["maximum"]
+                    answer = entry.parse([*good, (parameter.name, str(value))])
+                    assert isinstance(answer, Question) is taken, value
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import pytest
 from query.app import create_app
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
-from tests.query.test_store import Event, Session, client, insert
+from tests.query.rows import Event, Session, insert
 
-__all__ = ["client"]
 pytestmark = pytest.mark.anyio
 
 DATES = "start_date=2025-01-01&end_date=2025-01-31"
@@ -149,6 +148,6 @@ async def test_a_bug_is_a_500_in_the_one_shape(
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("query.endpoints.parse_question", fail)
+    monkeypatch.setattr("query.parameters.parse_question", fail)
     answer = await alone.get("/metrics")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")

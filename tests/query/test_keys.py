@@ -15,9 +15,7 @@ from runtime.access.keys import Scope
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
 from tests.query.test_app import DATES, http_of
-from tests.query.test_store import client
 
-__all__ = ["client"]
 pytestmark = pytest.mark.anyio
 PATHS = ("/metrics", "/sessions")
 

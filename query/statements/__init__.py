@@ -1,0 +1,1 @@
+"""Questions as SQL: one module for each kind of answer, its rows beside its statements."""

@@ -1,0 +1,82 @@
+"""Events counted by period and name: /metrics.
+
+In: a `Question`. Out: a statement over the rollups, or over the events themselves where metadata
+are asked for.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from query.question import Counted, Question
+from query.statements.statement import (
+    EVENTS_WITHIN,
+    Cost,
+    Periods,
+    Statement,
+    conditions,
+    cost_of,
+    periods,
+    range_of,
+)
+
+_COUNT = """
+SELECT {label} AS period, event, {number} AS n
+FROM {table}
+WHERE {within}{conditions}
+GROUP BY {keys}, event
+ORDER BY {order}, event
+"""
+_BUCKETS = (
+    "bucket >= toDateTime({begin:UInt32}, 'UTC') AND bucket < toDateTime({end:UInt32}, 'UTC')"
+)
+# Days in UTC are kept by projections: the condition must be in their terms to use them.
+_UTC_DAYS = "toDate(bucket) BETWEEN {first:Date} AND {last:Date}"
+_UTC_DAY = "toDate32(toDate(bucket))"
+_OF_ROLLUP = {Counted.EVENTS: "sum(events)", Counted.USERS: "uniqCombined64Merge(14)(users_state)"}
+_OF_USER = {Counted.EVENTS: "sum(events)", Counted.USERS: "toUInt64(1)"}
+_OF_EVENTS = {Counted.EVENTS: "count()", Counted.USERS: "uniqCombined64(14)(user_id)"}
+
+
+class EventCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How many events of a name lie in a period, or how many users had one."""
+
+    period: str
+    event: str
+    n: int
+
+
+def count_events(question: Question) -> Statement[EventCount]:
+    """Return the statement of the counts by period and name, in code-point order in a period."""
+    if question.filters:
+        return _statement(
+            question, "events", _OF_EVENTS, EVENTS_WITHIN, periods(question.grouping, "timestamp")
+        )
+    if question.user_id is not None:
+        return _statement(
+            question, "user_counts_15m", _OF_USER, _BUCKETS, periods(question.grouping, "bucket")
+        )
+    if question.timezone == "UTC" and question.grouping.is_of_days:
+        grouped = periods(question.grouping, "bucket", _UTC_DAY)
+        return _statement(question, "event_counts_15m", _OF_ROLLUP, _UTC_DAYS, grouped)
+    return _statement(
+        question, "event_counts_15m", _OF_ROLLUP, _BUCKETS, periods(question.grouping, "bucket")
+    )
+
+
+def _statement(
+    question: Question, table: str, numbers: dict[Counted, str], within: str, grouped: Periods
+) -> Statement[EventCount]:
+    condition, bound = conditions(question)
+    sql = _COUNT.format(
+        label=grouped.label,
+        keys=grouped.keys,
+        order=grouped.order,
+        number=numbers[question.counted],
+        table=table,
+        within=within,
+        conditions=condition,
+    )
+    of_events = table == "events"
+    cost = cost_of(question, Cost.ROWS if of_events else Cost.ROLLUP)
+    return Statement(sql, {**range_of(question), **bound}, EventCount, cost, of_events)
