@@ -28,6 +28,7 @@ from ingest.routes import create_starlette, health_routes
 from query.app import create_app as create_query
 from query.app import Desk, create_routes, open_store
 from query.openapi import query_part
+from query.table import BY_PATH
 from runtime.access.guards import open_guards, open_ring
 from runtime.http.exposure import require_guarded
 from runtime.http.measures import Requests
@@ -91,7 +92,7 @@ def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> A
 
 def _measured(app: ASGIApp, sources: list[Source]) -> ASGIApp:
     """Return the application with its requests counted."""
-    requests = Requests()
+    requests = Requests(BY_PATH)
     sources.append(requests.samples)
     return requests.around(app)
 

@@ -12,7 +12,8 @@ OPEN_TO_ALL = (
     (b"access-control-allow-origin", b"*"),
     (
         b"access-control-expose-headers",
-        b"x-event-id, retry-after, ratelimit, ratelimit-policy",
+        b"x-event-id, retry-after, ratelimit, ratelimit-policy, link, etag, complete-from, "
+        b"track-as-of, track-lag",
     ),
 )
 _PREFLIGHT: Message = {
@@ -23,8 +24,8 @@ _PREFLIGHT: Message = {
         (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
         (
             b"access-control-allow-headers",
-            b"authorization, content-encoding, content-type, idempotency-key, x-read-key, "
-            b"x-retry-count, x-write-key",
+            b"authorization, content-encoding, content-type, idempotency-key, if-none-match, "
+            b"x-read-key, x-retry-count, x-write-key",
         ),
         (b"access-control-max-age", b"86400"),
     ],

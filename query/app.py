@@ -67,6 +67,8 @@ def create_app(settings: Settings) -> Starlette:
                     "Link",
                     "ETag",
                     "Complete-From",
+                    "Track-As-Of",
+                    "Track-Lag",
                 ],
                 max_age=86_400,
             )

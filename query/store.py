@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import TypeVar
 
+import aiohttp
 import msgspec
 
 from query.statements.statement import Cost, Statement
@@ -79,6 +80,10 @@ class ExcessiveError(Exception):
         self.excess = excess
 
 
+class CutOffError(Exception):
+    """A stream has ended before its end; what was sent of it must not look like a whole one."""
+
+
 class UnknownTimezoneError(Exception):
     """ClickHouse's time zone database does not have the zone."""
 
@@ -124,10 +129,9 @@ class Store:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give what ClickHouse writes in a format of its own, piece by piece.
 
-        An error after the first piece is raised where the next one is asked for.
-
         Raises:
             StoreUnavailableError, ExcessiveError, UnknownTimezoneError
+            CutOffError: where a piece is asked for and does not come.
         """
         if self._streams.locked():
             raise StoreUnavailableError
@@ -144,7 +148,7 @@ class Store:
             except (ClickHouseError, TimeoutError) as error:
                 raise _failure(error) from error
             async with source as pieces:
-                yield pieces
+                yield _whole(pieces)
 
     async def is_ready(self) -> bool:
         """Return whether ClickHouse answers and has the tables."""
@@ -187,6 +191,15 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+async def _whole(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for piece in pieces:
+            yield piece
+    except aiohttp.ClientError as error:
+        _log.warning("ClickHouse has cut an answer off: %s", error)
+        raise CutOffError from error
 
 
 def _failure(error: ClickHouseError | TimeoutError) -> Exception:

@@ -6,7 +6,7 @@ rows end with what a cursor is made of, or of all rows, in no order, without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -41,7 +41,7 @@ _OPEN_PLAYS = """(
         AND received_at >= {received_since}{conditions}
         AND (user_id, event_id, timestamp) NOT IN (
             SELECT user_id, play_id, started_at FROM sessions
-            WHERE received_at >= {received_since}{conditions}
+            WHERE received_at >= {received_since}{of_user}
         )
     ORDER BY timestamp DESC, kafka_offset DESC
     LIMIT 100 BY user_id
@@ -119,7 +119,8 @@ def list_sessions(question: Question) -> Statement[Listed]:
 
 def list_open_plays(question: Question) -> Statement[Listed]:
     """Return the statement of the plays, received in the last hours, that nothing has closed."""
-    rows = _OPEN_PLAYS.replace("{received_since}", _RECEIVED_SINCE)
+    of_user, _ = conditions(replace(question, filters=()))
+    rows = _OPEN_PLAYS.replace("{received_since}", _RECEIVED_SINCE).replace("{of_user}", of_user)
     return _statement(question, _List(OpenPlay, rows, "timestamp"))
 
 

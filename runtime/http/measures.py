@@ -9,7 +9,7 @@ Routes that take events, which are too hot for this, count for themselves.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,17 +17,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.metrics import HTTP_DURATION, HTTP_REQUESTS
 from runtime.monitoring.measures import Histogram, Sample
 
-ROUTES = ("/", "/metrics", "/sessions", "/track", "/livez", "/readyz")
+ROUTES = ("/", "/docs", "/openapi.json", "/track", "/livez", "/readyz")
 METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 OTHER = "other"
 
 
 class Requests:
-    """The requests of a process."""
+    """The requests of a process; `routes` are told apart beside those that every process has."""
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Iterable[str] = ()) -> None:
         self._answers: Counter[tuple[str, str, int]] = Counter()
-        self._durations = {route: Histogram(HTTP_DURATION) for route in (*ROUTES, OTHER)}
+        self._durations = {route: Histogram(HTTP_DURATION) for route in (*ROUTES, *routes, OTHER)}
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """Return the application with its requests counted."""
