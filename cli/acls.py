@@ -17,9 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
+from contracts.groups import sessionizer_group, writer_group
 from contracts.topics import Topics
-from processors.sessionizer.transactions import group_of as sessionizer_group
-from processors.writer.rules import group_of as writer_group
 from runtime.kafka.admin import open_admin
 from runtime.kafka.refusals import explain_failure
 from runtime.settings import Settings

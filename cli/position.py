@@ -16,6 +16,7 @@ import click
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from contracts.groups import sessionizer_group
 from contracts.topics import Topics
 from processors.sessionizer.position import (
     POSITION_KEY,
@@ -23,7 +24,7 @@ from processors.sessionizer.position import (
     decode_position,
     encode_position,
 )
-from processors.sessionizer.transactions import group_of, transactional_producer
+from processors.sessionizer.transactions import transactional_producer
 from runtime.kafka.admin import open_consumer, read_latest
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
@@ -114,7 +115,7 @@ async def _read_places(settings: Settings) -> list[Place]:
 
 async def _write_position(settings: Settings, partition: int, offset: int) -> None:
     """Write it as the owner would: starting the producer fences the sessionizer that is there."""
-    group = group_of(settings.namespace)
+    group = sessionizer_group(settings.namespace)
     producer = transactional_producer(settings.kafka_servers, group, partition)
     async with producer, producer.transaction():
         await producer.send_and_wait(

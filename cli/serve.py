@@ -25,8 +25,8 @@ from ingest.app import create_app as create_ingest
 from ingest.cors import OpenToAllOrigins
 from ingest.openapi import ingest_part
 from ingest.routes import create_starlette, health_routes
-from query.app import create_app as create_query
 from query.app import Desk, create_routes, open_store
+from query.app import create_app as create_query
 from query.openapi import query_part
 from query.table import BY_PATH
 from runtime.access.guards import open_guards, open_ring

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from contracts.groups import writer_group
 from contracts.tables import BaseTable
 from processors.writer.ranges import Intent, Mark, decode_intent, decode_mark
-from processors.writer.rules import group_of
 from processors.writer.standing import FaultError, Standing, require_possible
 from processors.writer.standings import heights_of_topic, read_raw_commits, standing_of
 from processors.writer.storage import Storage
@@ -107,7 +107,7 @@ Commit = tuple[int | None, Intent | None, Mark | None, str]
 async def _read_commits(
     settings: Settings, wheres: Sequence[TopicPartition]
 ) -> dict[TopicPartition, Commit]:
-    group = group_of(settings.namespace)
+    group = writer_group(settings.namespace)
     found = await read_raw_commits(settings.kafka_servers, group, wheres)
     return {where: _decode(*commit) for where, commit in found.items()}
 

@@ -21,10 +21,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
+from contracts.groups import writer_group
 from contracts.tables import TABLE_OF_TOPIC
 from contracts.topics import Topics
 from processors.writer.ranges import Mark, decode_intent, decode_mark, encode_mark
-from processors.writer.rules import group_of
 from processors.writer.standings import ask_raw_commits
 from runtime.clickhouse import AsyncClient
 from runtime.kafka.admin import close_consumer, open_consumer
@@ -54,7 +54,7 @@ class Guard:
         self._settings = settings
         self._admin = admin
         self._client = client
-        self._group = group_of(settings.namespace)
+        self._group = writer_group(settings.namespace)
         self.run = secrets.token_hex(8)
         topics = Topics.of(settings.namespace)
         self._wheres = [

@@ -139,7 +139,7 @@ def _with_batch(items: str) -> Node:
         "type": "object",
         "properties": {
             "batch": {"type": "array", "description": f"{items}, at most {MAX_BATCH_EVENTS}"},
-            "sentAt": {"description": "When it was sent, by the client's clock; passed over if no time"},
+            "sentAt": {"description": "When it was sent, by the client's clock, if it is a time"},
         },
     }
 

@@ -14,6 +14,7 @@ import os
 import tempfile
 from typing import NoReturn
 
+from contracts.groups import sessionizer_group
 from contracts.metrics import Service
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.owner import Work
@@ -21,7 +22,6 @@ from processors.sessionizer.owners import Owners
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
 from processors.sessionizer.stream import Stream
-from processors.sessionizer.transactions import group_of
 from runtime.kafka.header_names import allow_any_header_name
 from runtime.logs import set_up_logs
 from runtime.monitoring.exposition import expose
@@ -49,7 +49,7 @@ def run(settings: Settings) -> None:
     set_up_logs("sessionizer")
     pipeline_log = asyncio.run(require_log(settings))
     topics = Topics.of(settings.namespace)
-    group = group_of(settings.namespace)
+    group = sessionizer_group(settings.namespace)
     stream = Stream(
         group=group,
         servers=settings.kafka_servers,

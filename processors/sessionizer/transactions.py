@@ -36,11 +36,6 @@ FAILPOINTS = (
 """Where a test kills the sessionizer around a transaction."""
 
 
-def group_of(namespace: str) -> str:
-    """Return the consumer group of a pipeline's sessionizers; transactional ids begin with it."""
-    return f"{namespace}.sessionizer"
-
-
 def transactional_producer(servers: KafkaServers, group: str, partition: int) -> AIOKafkaProducer:
     """Return the producer of a partition; starting it fences whoever held the partition before."""
     return AIOKafkaProducer(

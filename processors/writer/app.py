@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from contracts.groups import writer_group
 from contracts.log import Log
 from contracts.metrics import BUFFERED_BYTES, Service
 from contracts.tables import TABLE_OF_TOPIC
@@ -32,7 +33,7 @@ from processors.writer.failures import Failure, failure_of
 from processors.writer.measures import Inserts
 from processors.writer.owner import Owner
 from processors.writer.pacing import BLOCK_BYTES, Turns
-from processors.writer.rules import Rules, group_of
+from processors.writer.rules import Rules
 from processors.writer.standing import FaultError
 from processors.writer.standings import read_standings
 from processors.writer.storage import Storage
@@ -137,7 +138,7 @@ class Writer:
             )
             for field, base in TABLE_OF_TOPIC.items()
         }
-        self._group = group_of(settings.namespace)
+        self._group = writer_group(settings.namespace)
         self._consumer = AIOKafkaConsumer(
             **settings.kafka_servers.client_arguments(),
             group_id=self._group,

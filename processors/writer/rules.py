@@ -10,11 +10,6 @@ from dataclasses import dataclass
 from contracts.tables import BaseTable
 
 
-def group_of(namespace: str) -> str:
-    """Return the consumer group of a pipeline's writers."""
-    return f"{namespace}.writer"
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The rules of a topic's owners.

@@ -21,12 +21,11 @@ from cli.expected import Question
 from cli.http_connection import HTTPConnection
 from cli.log_reader import LogReader
 from cli.verify import compare
+from contracts.groups import sessionizer_group, writer_group
 from contracts.tables import TABLE_OF_TOPIC
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
-from processors.sessionizer.transactions import group_of as sessionizer_group
-from processors.writer.rules import group_of as writer_group
 from processors.writer.standings import read_commits
 from runtime.clickhouse import Client, connect_sync
 from runtime.kafka.admin import open_admin

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from contracts.groups import sessionizer_group, writer_group
 from contracts.tables import TABLE_OF_TOPIC
-from processors.sessionizer.transactions import group_of as sessionizer_group
-from processors.writer.rules import group_of as writer_group
 from runtime.kafka.admin import open_admin, open_consumer
 from tests.faults.load import Volume
 from tests.faults.registry import scenario

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from cli.migrate import run_migrations
 from contracts.events import Rejected
+from contracts.groups import sessionizer_group
 from contracts.records import parse_record
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.position import user_of
@@ -26,7 +27,6 @@ from processors.sessionizer.restore import STALL_POINT as RESTORE_STALLS
 from processors.sessionizer.transactions import (
     FAILPOINTS,
     close,
-    group_of,
     transactional_producer,
 )
 from runtime.cancelling import cancel
@@ -327,7 +327,7 @@ def test_a_hint_that_is_owed_is_given_without_a_record(settings: Settings, tmp_p
     asyncio.run(produce(settings, seed=12, events=100))
     with sessionizer(settings, tmp_path / "output"):
         asyncio.run(wait_until_processed(settings))
-    delete_group(settings.kafka, group_of(settings.namespace))
+    delete_group(settings.kafka, sessionizer_group(settings.namespace))
     with sessionizer(settings, tmp_path / "idle") as idle:
         states = asyncio.run(read_topic(settings, Topics.of(settings.namespace).state))
         ends = {number: position_of(rows).next for number, rows in states.items()}
@@ -339,7 +339,7 @@ def test_a_hint_that_is_owed_is_given_without_a_record(settings: Settings, tmp_p
 
 def test_a_producer_that_was_fenced_within_its_commit_is_closed(settings: Settings) -> None:
     asyncio.run(run_migrations(settings))
-    topics, group = Topics.of(settings.namespace), group_of(settings.namespace)
+    topics, group = Topics.of(settings.namespace), sessionizer_group(settings.namespace)
 
     async def fence() -> None:
         former = transactional_producer(settings.kafka_servers, group, 0)
@@ -364,7 +364,7 @@ def test_a_producer_that_was_fenced_within_its_commit_is_closed(settings: Settin
 async def _hints(settings: Settings) -> dict[int, int]:
     """Return the sessionizer's committed offsets, which monitors of lag go by."""
     async with open_admin(settings.kafka_servers) as admin:
-        offsets = await admin.list_consumer_group_offsets(group_of(settings.namespace))
+        offsets = await admin.list_consumer_group_offsets(sessionizer_group(settings.namespace))
     return {source.partition: each.offset for source, each in offsets.items()}
 
 

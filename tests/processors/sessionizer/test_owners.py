@@ -9,12 +9,12 @@ import pytest
 from aiokafka.consumer.fetcher import Fetcher
 
 from cli.migrate import run_migrations
+from contracts.groups import sessionizer_group
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.owner import Work
 from processors.sessionizer.owners import Owners
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
-from processors.sessionizer.transactions import group_of
 from runtime.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ def _work(settings: Settings) -> Work:
         rules=PairingRules(),
         duplicate_window=settings.duplicate_window,
     )
-    group = group_of(settings.namespace)
+    group = sessionizer_group(settings.namespace)
     return Work(
         settings.kafka_servers, group, topics, pipeline, lambda _: None, lambda _: None, fail
     )
