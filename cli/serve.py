@@ -25,7 +25,7 @@ from ingest.app import create_app as create_ingest
 from ingest.cors import OpenToAllOrigins
 from ingest.openapi import ingest_part
 from ingest.routes import create_starlette, health_routes
-from query.app import Desk, create_routes, open_store
+from query.app import Desk, Freshness, create_routes, open_store
 from query.app import create_app as create_query
 from query.openapi import query_part
 from query.table import BY_PATH
@@ -73,12 +73,18 @@ def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> A
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
-        async with guards.watched(), open_store(settings) as store, ingest.running():
+        freshness = Freshness(settings)
+        async with (
+            guards.watched(),
+            open_store(settings) as store,
+            freshness.watched(),
+            ingest.running(),
+        ):
 
             async def is_ready() -> bool:
                 return ingest.is_ready and not ending.has_begun and await store.is_ready()
 
-            desk = Desk(store, settings.events_days)
+            desk = Desk(store, settings.events_days, freshness)
             app.router.routes += [*create_routes(desk, guards.read), *health_routes(is_ready)]
             yield
 

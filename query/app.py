@@ -18,13 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from query.endpoints import Desk, create_health_routes, create_routes, error_response
+from query.freshness import Freshness
 from query.openapi import query_part
 from query.store import Store, open_store
 from runtime.access.guards import open_guards
 from runtime.http.openapi import document, document_route
 from runtime.settings import Settings
 
-__all__ = ["Desk", "create_app", "create_health_routes", "create_routes", "open_store"]
+__all__ = ["Desk", "Freshness", "create_app", "create_health_routes", "create_routes", "open_store"]
 
 _MESSAGES = {
     404: "There is nothing at this path",
@@ -38,18 +39,19 @@ def create_app(settings: Settings) -> Starlette:
     It starts without ClickHouse and recovers by itself: until then it answers 503.
     """
     store, guards = Store(settings), open_guards(settings)
+    desk = Desk(store, settings.events_days, Freshness(settings))
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
         try:
-            async with guards.watched():
+            async with guards.watched(), desk.freshness.watched():
                 yield
         finally:
             await store.close()
 
     return Starlette(
         routes=[
-            *create_routes(Desk(store, settings.events_days), guards.read),
+            *create_routes(desk, guards.read),
             *create_health_routes(store),
             document_route(document("Track: query", "Ask for counts and sessions.", query_part())),
         ],

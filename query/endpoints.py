@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from contracts.timestamps import format_timestamp
 from query.answers import Answer, encode_error
 from query.formats import MEDIA_TYPES, STREAMED, accepted, write
+from query.freshness import Freshness
 from query.parameters import refuse_timezone
 from query.question import NO_LIMIT, Question
 from query.question import Refusal as RefusedQuestion
@@ -47,10 +50,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What endpoints work with: the store, and for how many days it keeps events."""
+    """What endpoints work with: the store, for how many days it keeps events, how fresh it is."""
 
     store: Store
     events_days: int
+    freshness: Freshness
 
 
 def create_routes(desk: Desk, guard: Guard) -> list[BaseRoute]:
@@ -145,13 +149,15 @@ def excessive(excess: Excess) -> Response:
 
 
 async def _answer(entry: Entry, desk: Desk, question: Question, request: Request) -> Response:
+    # Before the question: what comes in meanwhile may be counted, and is not promised.
+    fresh = _freshness(desk.freshness)
     statement = entry.state(question)
     answer = entry.tell(await desk.store.ask(statement), question)
     told = {NEXT: str(answer.next)} if answer.next else {}
     if statement.of_events:
         told |= _told_of_days(question, desk.events_days)
     body = write(answer, question.format, told)
-    headers = {"Vary": "Accept", **_link(request, answer)}
+    headers = {"Vary": "Accept", **_link(request, answer), **fresh}
     if COMPLETE_FROM in told:
         headers["Complete-From"] = told[COMPLETE_FROM]
     if _is_over(question):
@@ -164,6 +170,7 @@ async def _answer(entry: Entry, desk: Desk, question: Question, request: Request
 async def _stream(entry: Entry, desk: Desk, question: Question) -> Response:
     """Return an answer that is sent as ClickHouse writes it, however long it is."""
     ends = AsyncExitStack()
+    fresh = _freshness(desk.freshness)
     pieces = await ends.enter_async_context(
         desk.store.stream(entry.state(question), STREAMED[question.format])
     )
@@ -173,7 +180,7 @@ async def _stream(entry: Entry, desk: Desk, question: Question) -> Response:
             async for piece in pieces:
                 yield piece
 
-    return StreamingResponse(send(), media_type=MEDIA_TYPES[question.format])
+    return StreamingResponse(send(), headers=fresh, media_type=MEDIA_TYPES[question.format])
 
 
 async def _while_wanted(request: Request, answering: Awaitable[Response]) -> Response:
@@ -204,6 +211,15 @@ def _asked(request: Request) -> list[tuple[str, str]]:
     if wanted is not None and "format" not in request.query_params:
         asked.append(("format", wanted))
     return asked
+
+
+def _freshness(freshness: Freshness) -> dict[str, str]:
+    """Return up to when everything that was received is counted, and how long ago that is."""
+    as_of_ms = freshness.as_of_ms
+    if not as_of_ms:
+        return {}
+    lag_ms = max(0, time.time_ns() // 1_000_000 - as_of_ms)
+    return {"Track-As-Of": format_timestamp(as_of_ms), "Track-Lag": f"{lag_ms / 1000:.3f}"}
 
 
 def _told_of_days(question: Question, kept_days: int) -> dict[str, str]:

@@ -33,6 +33,14 @@ from runtime.http.openapi import (
 _COUNTS = "EventPeriod"
 _HEADERS: Mapping[str, Node] = {
     **LIMITS_TOLD,
+    "Track-As-Of": {
+        "description": "Everything that was received before this moment is counted",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+    "Track-Lag": {
+        "description": "For how many seconds the pipeline has been behind: now less Track-As-Of",
+        "schema": {"type": "string", "pattern": "^[0-9]+[.][0-9]{3}$"},
+    },
     "ETag": {
         "description": "Of an answer about days that are over: for If-None-Match",
         "schema": {"type": "string"},

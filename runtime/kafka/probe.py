@@ -80,3 +80,37 @@ class KafkaProbe:
             topic: Kept(int(values["retention.ms"]), int(values["retention.bytes"]))
             for topic, values in found.items()
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets of a partition from one on, up to but without an end."""
+
+    offset: int
+    end: int
+
+
+async def find_records(
+    servers: KafkaServers, gaps: Mapping[TopicPartition, Gap]
+) -> set[TopicPartition]:
+    """Return in which gaps there is a record that can be read; elsewhere there are only marks.
+
+    Raises:
+        KafkaError: Kafka does not answer.
+        TimeoutError: it does not within ten seconds.
+    """
+    full: set[TopicPartition] = set()
+    async with asyncio.timeout(ANSWER_WITHIN_S), open_consumer(servers) as consumer:
+        consumer.assign([*gaps])
+        for where, gap in gaps.items():
+            consumer.seek(where, gap.offset)
+        unread = dict(gaps)
+        while unread:
+            found = await consumer.getmany(*unread, timeout_ms=_FETCH_MS, max_records=1)
+            full |= {where for where, records in found.items() if records}
+            unread = {
+                where: gap
+                for where, gap in unread.items()
+                if where not in full and await consumer.position(where) < gap.end
+            }
+    return full
