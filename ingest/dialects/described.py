@@ -138,7 +138,10 @@ def _with_batch(items: str) -> Node:
     return {
         "type": "object",
         "properties": {
-            "batch": {"type": "array", "description": f"{items}, at most {MAX_BATCH_EVENTS}"},
+            "batch": {
+                "type": ["array", "null"],
+                "description": f"{items}, at most {MAX_BATCH_EVENTS}",
+            },
             "sentAt": {"description": "When it was sent, by the client's clock, if it is a time"},
         },
     }

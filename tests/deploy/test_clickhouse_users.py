@@ -99,7 +99,7 @@ async def _migrate(settings: Settings) -> None:
 # Statements that work for whoever may, and those who may.
 ALLOWED = [
     ("SELECT count() FROM log", USERS),
-    ("SELECT count() FROM events", (ADMIN, WRITER, ANALYST)),
+    ("SELECT count() FROM events", (ADMIN, WRITER, QUERY, ANALYST)),
     ("SELECT count() FROM rejected_events", (ADMIN, WRITER, ANALYST)),
     ("SELECT count() FROM sessions", (ADMIN, WRITER, QUERY, ANALYST)),
     ("SELECT count() FROM user_counts_15m", (ADMIN, WRITER, QUERY, ANALYST)),
@@ -127,7 +127,7 @@ ALLOWED = [
     ("SELECT count() FROM system.processes", (ADMIN,)),
     ("SET max_threads = 1", EVERYBODY),
     ("SET readonly = 0", (ADMIN, WRITER, DEFAULT)),
-    ("EXPLAIN SELECT * FROM events", (ADMIN, WRITER, ANALYST)),
+    ("EXPLAIN SELECT * FROM events", (ADMIN, WRITER, QUERY, ANALYST)),
     ("EXPLAIN SELECT 1", EVERYBODY),
 ]
 
