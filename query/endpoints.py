@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from contracts.timestamps import format_timestamp
 from query.answers import Answer, encode_error
-from query.formats import MEDIA_TYPES, STREAMED, accepted, write
+from query.formats import MEDIA_TYPES, STREAMED, with_format, write
 from query.freshness import Freshness
 from query.parameters import refuse_timezone
 from query.question import NO_LIMIT, Question
@@ -121,8 +121,8 @@ def _behind(guard: Guard, endpoint: Endpoint) -> Endpoint:
 
 def _endpoint(entry: Entry, desk: Desk) -> Endpoint:
     async def answer(request: Request) -> Response:
-        asked = _asked(request)
-        question = entry.parse(asked)
+        accept = request.headers.get("accept", "")
+        question = entry.parse(with_format(request.query_params.multi_items(), accept))
         if isinstance(question, RefusedQuestion):
             return error_response(400, question.code, question.message)
         try:
@@ -202,15 +202,6 @@ async def _while_wanted(request: Request, answering: Awaitable[Response]) -> Res
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _asked(request: Request) -> list[tuple[str, str]]:
-    """Return names and values of the query string, with the format that Accept asks for."""
-    asked = request.query_params.multi_items()
-    wanted = accepted(request.headers.get("accept", ""))
-    if wanted is not None and "format" not in request.query_params:
-        asked.append(("format", wanted))
-    return asked
 
 
 def _freshness(freshness: Freshness) -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from query.answers import Answer, Record
+from query.parameters import FORMAT
 from query.question import Format
 
 MEDIA_TYPES: Mapping[Format, str] = {
@@ -58,6 +59,17 @@ def accepted(header: str) -> Format | None:
         (-quality, _ACCEPTED[kind]) for kind, quality in wanted if kind in _ACCEPTED and quality
     ]
     return min(found, key=lambda each: each[0])[1] if found else None
+
+
+def with_format(asked: list[tuple[str, str]], accept: str) -> list[tuple[str, str]]:
+    """Return the names and values of a query string, with the format that Accept asks for.
+
+    A format among them goes before Accept.
+    """
+    wanted = accepted(accept)
+    if wanted is None or any(name == FORMAT.name for name, _ in asked):
+        return asked
+    return [*asked, (FORMAT.name, wanted)]
 
 
 def _preference(text: str) -> tuple[str, float]:
