@@ -20,12 +20,13 @@ from starlette.types import ASGIApp
 from cli.http_server import Ending, HTTPServer
 from cli.listening import open_doors
 from contracts.metrics import Service
+from deploy.local.downloads import fetched_swagger_ui
 from ingest.app import Ingest, log_partitions
 from ingest.app import create_app as create_ingest
 from ingest.cors import OpenToAllOrigins
 from ingest.openapi import ingest_part
 from ingest.routes import create_starlette, health_routes
-from query.app import Desk, Freshness, create_routes, open_store
+from query.app import Desk, Freshness, create_routes, open_store, page_routes
 from query.app import create_app as create_query
 from query.openapi import query_part
 from query.table import BY_PATH
@@ -63,7 +64,11 @@ def run_ingest(settings: Settings) -> None:
 
 def run_query(settings: Settings) -> None:
     """Serve `/metrics` and `/sessions` until a signal."""
-    _run(Service.QUERY, settings, lambda _, sources: _measured(create_query(settings), sources))
+    _run(
+        Service.QUERY,
+        settings,
+        lambda _, sources: _measured(create_query(settings, fetched_swagger_ui()), sources),
+    )
 
 
 def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> ASGIApp:
@@ -85,7 +90,11 @@ def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> A
                 return ingest.is_ready and not ending.has_begun and await store.is_ready()
 
             desk = Desk(store, settings.events_days, freshness)
-            app.router.routes += [*create_routes(desk, guards.read), *health_routes(is_ready)]
+            app.router.routes += [
+                *create_routes(desk, guards.read),
+                *page_routes(fetched_swagger_ui()),
+                *health_routes(is_ready),
+            ]
             yield
 
     described = document(

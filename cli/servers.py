@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
 from cli.supervisor import Say
 from deploy.local import downloads
 from deploy.local.clickhouse import (
@@ -24,7 +26,7 @@ from deploy.local.clickhouse import (
 from deploy.local.clickhouse_process import NOT_CONFINED
 from deploy.local.kafka import kafka_program
 from deploy.local.landlock import landlock_version
-from deploy.local.processes import Program
+from deploy.local.processes import Program, ServerError
 from runtime.settings import Settings
 
 _MOST_LOCAL_PARTITIONS = 4
@@ -56,6 +58,10 @@ def local_servers(settings: Settings, home: Path, say: Say) -> LocalServers:
     programs: list[Program] = []
     clickhouse, analyst = dict.fromkeys(USERS, settings.clickhouse), ""
     partitions = settings.partitions
+    try:
+        downloads.swagger_ui(say)
+    except ServerError as error:
+        say(f"[yellow]![/] The page /docs will not be there: {escape(str(error))}")
     if not settings.kafka:
         jars = downloads.kafka_jars(say)
         folder, log = home / "kafka", home / "logs" / "kafka.log"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,12 +21,21 @@ from starlette.responses import Response
 from query.endpoints import Desk, create_health_routes, create_routes, error_response
 from query.freshness import Freshness
 from query.openapi import query_part
+from query.pages import page_routes
 from query.store import Store, open_store
 from runtime.access.guards import open_guards
 from runtime.http.openapi import document, document_route
 from runtime.settings import Settings
 
-__all__ = ["Desk", "Freshness", "create_app", "create_health_routes", "create_routes", "open_store"]
+__all__ = [
+    "Desk",
+    "Freshness",
+    "create_app",
+    "create_health_routes",
+    "create_routes",
+    "open_store",
+    "page_routes",
+]
 
 _MESSAGES = {
     404: "There is nothing at this path",
@@ -33,7 +43,7 @@ _MESSAGES = {
 }
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, swagger_ui: Path | None = None) -> Starlette:
     """Return the application of a process that only answers questions.
 
     It starts without ClickHouse and recovers by itself: until then it answers 503.
@@ -52,6 +62,7 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[
             *create_routes(desk, guards.read),
+            *page_routes(swagger_ui),
             *create_health_routes(store),
             document_route(document("Track: query", "Ask for counts and sessions.", query_part())),
         ],

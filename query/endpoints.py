@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from contracts.timestamps import format_timestamp
@@ -42,7 +41,6 @@ RETRY_AFTER_S = 1
 TOO_MUCH, TOO_SLOW = "too_much", "too_slow"
 NARROWER = "narrow start_date and end_date, or name a user_id"
 NEXT, COMPLETE_FROM = "next", "complete_from"
-DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
 
 _JSON = "application/json"
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -58,16 +56,8 @@ class Desk:
 
 
 def create_routes(desk: Desk, guard: Guard) -> list[BaseRoute]:
-    """Return the questions behind a guard, and the dashboard at `/`.
-
-    The page itself has no data, and is where a person enters a key.
-    """
-
-    async def dashboard(_: Request) -> Response:
-        return FileResponse(DASHBOARD, headers=_DASHBOARD_HEADERS)
-
-    questions = [Route(each.path, _behind(guard, _endpoint(each, desk))) for each in ENTRIES]
-    return [*questions, Route("/", dashboard)]
+    """Return the questions, behind a guard."""
+    return [Route(each.path, _behind(guard, _endpoint(each, desk))) for each in ENTRIES]
 
 
 def create_health_routes(store: Store) -> list[BaseRoute]:
@@ -89,19 +79,6 @@ def error_response(
 ) -> Response:
     """Return an error in the one shape of all errors."""
     return Response(encode_error(code, message), status, headers, media_type=_JSON)
-
-
-# The page has everything inside; nothing of another origin may run or be fetched.
-_DASHBOARD_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-cache",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 def _behind(guard: Guard, endpoint: Endpoint) -> Endpoint:

@@ -13,6 +13,7 @@ import msgspec
 from query.answers import DATE
 from query.endpoints import COMPLETE_FROM, NEXT, excessive
 from query.formats import MEDIA_TYPES
+from query.pages import API_PAGE_PATH, DASHBOARD_PATH
 from query.parameters import LIMIT, Node, Parameter
 from query.question import Format, Refusal
 from query.store import Excess
@@ -75,7 +76,11 @@ def query_part() -> Part:
         "how many users had it",
     }
     return Part(
-        {**{each.path: {"get": _operation(each)} for each in ENTRIES}, "/": {"get": _PAGE}},
+        {
+            **{each.path: {"get": _operation(each)} for each in ENTRIES},
+            DASHBOARD_PATH: _page("dashboard", "A page that shows the same numbers as charts"),
+            API_PAGE_PATH: _page("api_page", "A page to read this and try it"),
+        },
         {_COUNTS: counted, **schemas},
     )
 
@@ -193,16 +198,17 @@ _EXAMPLES: Mapping[str, list[Node]] = {
          "play_id": "e-1", "stop_id": "e-2", "received_at": "2025-01-18T10:03:20.500Z"}
     ],
 }  # fmt: skip
-_PAGE: Node = {
-    "operationId": "page",
-    "summary": "A page that shows the same numbers as charts",
-    "tags": ["questions"],
-    **OPEN,
-    "responses": {
-        "200": {
-            "description": "The page",
-            "content": {"text/html": {"schema": {"type": "string"}}},
-        },
-        **failures(()),
-    },
-}
+
+
+def _page(name: str, summary: str) -> Node:
+    found = {"description": "The page", "content": {"text/html": {"schema": {"type": "string"}}}}
+    responses = {"200": found, **failures(())}
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "tags": ["pages"],
+            **OPEN,
+            "responses": responses,
+        }
+    }

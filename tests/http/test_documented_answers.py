@@ -85,7 +85,7 @@ def test_every_error_that_is_promised_is_given(served: Service, strict: Strict) 
             answers.take("POST", path, client.post(path), 200)
         for question in questions.ENTRIES:
             ask_everything(client, question, answers)
-        for path in ("/", "/livez", "/readyz", "/openapi.json"):
+        for path in ("/", "/docs", "/livez", "/readyz", "/openapi.json"):
             answers.take("GET", path, client.get(path), 200)
     for method, path in operations(document):
         asked = b"%b %b" % (method.encode(), path.encode())

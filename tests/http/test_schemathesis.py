@@ -14,7 +14,7 @@ from tests.ingest.service import Service
 
 ROOT = Path(__file__).parents[2]
 LEAST_EXAMPLES = 8
-OPERATIONS = 45
+OPERATIONS = 46
 
 
 @pytest.mark.timeout(900)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -140,6 +142,29 @@ async def test_the_page_has_everything_inside(alone: httpx.AsyncClient) -> None:
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     for outside in ('src="', "@import", "url(http", '<link rel="stylesheet"'):
         assert outside not in answer.text
+
+
+async def test_the_page_of_the_api_has_what_was_fetched_and_nothing_else(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "secret.txt"):
+        (tmp_path / name).write_text(name)
+    async with http_of(create_app(settings, tmp_path)) as http:
+        page = await http.get("/docs")
+        assert (
+            page.status_code,
+            "script-src 'self'" in page.headers["content-security-policy"],
+        ) == (
+            200,
+            True,
+        )
+        assert "http" not in page.text.replace("http://www.w3.org/2000/svg", "")
+        for name in re.findall(r'(?:src|href)="docs/([^"]+)"', page.text):
+            assert (await http.get(f"/docs/{name}")).status_code == 200
+        for name in ("secret.txt", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "index.html"):
+            assert (await http.get(f"/docs/{name}")).status_code == 404
+    async with http_of(create_app(settings)) as http:
+        assert (await http.get("/docs")).status_code == 404
 
 
 async def test_a_bug_is_a_500_in_the_one_shape(
