@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from query.table import BY_PATH
 from tests.npm.packages import newman_command
 from tests.running_stack import RunningStack
 
@@ -15,6 +16,18 @@ FOLDERS = {
     "Track Events": ["Play", "Stop", "Future timestamp", "Large metadata"],
     "Get Metrics": ["Daily", "Daily, all users", "Weekly", "Error cases"],
     "Get Sessions": ["Daily", "Weekly"],
+    "More Questions": [
+        "Top values",
+        "Hours, all of them, as CSV",
+        "Different users",
+        "Sessions with quantiles",
+        "List of sessions",
+        "Open sessions",
+        "Concurrent sessions",
+        "Latest events",
+    ],
+    "Other Ways In": ["A batch", "A CloudEvent", "A pixel", "Segment", "PostHog"],
+    "The Service": ["Alive", "Ready", "OpenAPI"],
 }
 
 
@@ -28,6 +41,14 @@ def test_it_has_its_folders_and_its_variable() -> None:
     assert collection["info"]["schema"].endswith("/v2.1.0/collection.json")
     assert {f["name"]: [each["name"] for each in f["item"]] for f in collection["item"]} == FOLDERS
     assert [variable["key"] for variable in collection["variable"]] == ["baseUrl", "key"]
+
+
+def test_every_question_is_in_it() -> None:
+    asked = {
+        "/" + "/".join(request["request"]["url"]["path"])
+        for request in _requests(json.loads(COLLECTION.read_text())["item"])
+    }
+    assert {*BY_PATH, "/track", "/livez", "/readyz", "/openapi.json"} <= asked
 
 
 def test_every_request_has_its_tests() -> None:
@@ -46,7 +67,7 @@ def test_it_passes_in_newman(stack: RunningStack, newman: list[str], tmp_path: P
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("folder", ["Get Metrics", "Get Sessions"])
+@pytest.mark.parametrize("folder", ["Get Metrics", "Get Sessions", "More Questions"])
 def test_a_folder_runs_by_itself(
     stack: RunningStack, newman: list[str], tmp_path: Path, folder: str
 ) -> None:

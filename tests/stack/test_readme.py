@@ -24,6 +24,7 @@ _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 # A command, and all that stands below it up to the next one.
 _COMMAND = re.compile(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _DATE = re.compile(r"^date: .*\n", re.MULTILINE)
+_COMPLETE_FROM = re.compile(r'(?<="complete_from":")[0-9-]+')
 _SECRET = re.compile("track_[0-9a-f]{48}")
 _TRACK = ".venv/bin/track "
 # What is another one in every stack: places in the log and its id, times of receipt; and with them
@@ -104,7 +105,7 @@ def _expect(command: str, expected: str) -> str:
     """Type a question until it has its answer, since counting takes a moment; the rest once."""
     makes_key = " keys new " in command
     sends = "/track -" in command or command.endswith("--yes") or makes_key
-    masks = [_DATE, _SECRET]
+    masks = [_DATE, _COMPLETE_FROM, _SECRET]
     if " rejected " in command:
         masks.append(_OF_THIS_STACK)
     deadline = time.monotonic() + _THROUGH_S
