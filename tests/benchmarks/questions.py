@@ -43,8 +43,8 @@ SELECT
     ['play', 'stop', 'pause', 'product_view', 'complete'][1 + cityHash64(number, 1) % 5],
     fromUnixTimestamp64Milli(
         toInt64({begin_ms:Int64} + intDiv(number * {span_ms:UInt64}, {total:UInt64})), 'UTC'
-    ),
-    now64(3, 'UTC'),
+    ) AS at,
+    at,
     concat('{"song_id":"song-', toString(cityHash64(number, 2) % 1000), '"}'),
     '',
     number,
@@ -66,12 +66,15 @@ SELECT
     concat('{"song_id":"song-', toString(cityHash64(number, 2) % 1000), '"}'),
     hex(sipHash128(number, 1)),
     hex(sipHash128(number, 2)),
-    now64(3, 'UTC'),
+    begun + INTERVAL 180 SECOND,
     number,
     cityHash64(number) % {users:UInt64} % {partitions:UInt64},
     number
 FROM numbers({first:UInt64}, {count:UInt64})
 """
+# How the names of questions end that read rows.
+ROWS = "_rows"
+Paths = dict[str, Callable[[int], str]]
 _COUNT_MERGES = "SELECT count() FROM system.merges WHERE database = currentDatabase()"
 
 
@@ -106,8 +109,16 @@ def measure(bench: Bench) -> list[Figure]:
     return _figures(time_answers(bench, volume, "month"), sizes)
 
 
-def time_answers(bench: Bench, volume: Volume, grouping: str) -> dict[str, list[float]]:
+def time_answers(
+    bench: Bench, volume: Volume, grouping: str, *, all_kinds: bool = False
+) -> dict[str, list[float]]:
     """Load a year and ask about it; return the milliseconds of each request, by kind of question.
+
+    Args:
+        bench: where.
+        volume: how much.
+        grouping: the periods of /metrics and /sessions.
+        all_kinds: ask every other question too, see `_other_paths`.
 
     Raises:
         BenchmarkError: an answer is not 200, or they do not add up to what was loaded.
@@ -118,7 +129,11 @@ def time_answers(bench: Bench, volume: Volume, grouping: str) -> dict[str, list[
         _fill(bench, settings, year, volume)
         serving = dataclasses.replace(settings, port=free_port())
         with track(serving, "query"):
-            return asyncio.run(_ask_all(serving.port, year, volume, bench.sizes.query_requests))
+            paths = _paths(year, volume.users)
+            if all_kinds:
+                paths |= _other_paths(year, volume.users)
+            requests = bench.sizes.query_requests
+            return asyncio.run(_ask_all(serving.port, year, volume, paths, requests))
 
 
 def _figures(taken: dict[str, list[float]], sizes: Sizes) -> list[Figure]:
@@ -179,16 +194,53 @@ def _midnight_ms(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
-async def _ask_all(port: int, year: Year, volume: Volume, requests: int) -> dict[str, list[float]]:
+async def _ask_all(
+    port: int, year: Year, volume: Volume, paths: Paths, requests: int
+) -> dict[str, list[float]]:
     async with HTTPConnection(f"http://127.0.0.1:{port}") as connection:
         await _check_sums(connection, year, volume)
-        return {
-            name: await _ask(connection, path, requests)
-            for name, path in _paths(year, volume.users).items()
-        }
+        return {name: await _ask(connection, path, requests) for name, path in paths.items()}
 
 
-def _paths(year: Year, users: int) -> dict[str, Callable[[int], str]]:
+def _other_paths(year: Year, users: int) -> Paths:
+    """Return the other questions, as people ask them; a name that ends in `rows` reads rows.
+
+    What a year is asked for by day is asked in a zone of half an hour too; what comes from rows for
+    the last day, or the last month.
+    """
+    last = f"start_date={year.last}&end_date={year.last}"
+    month = f"start_date={year.last - timedelta(days=29)}&end_date={year.last}"
+
+    def user(number: int) -> str:
+        return f"user_id=user-{number * 317 % users}"
+
+    return {
+        "local_metrics": lambda _: f"/metrics?{year.query}&timezone=Asia/Kolkata",
+        "local_sessions": lambda _: f"/sessions?{year.query}&timezone=Asia/Kolkata",
+        "hours": lambda _: f"/metrics?{month}&group_by=hour&timezone=Asia/Kolkata",
+        "one_event": lambda _: f"/metrics?{year.query}&event=play&fill=zero&format=csv",
+        "users": lambda _: f"/metrics?{year.query}&count=users",
+        "local_users": lambda _: f"/metrics?{month}&count=users&timezone=Asia/Kolkata",
+        "top_events": lambda _: f"/metrics/top?{year.query}",
+        "extended_day": lambda _: f"/sessions?{last}&stats=extended",
+        "extended_month": lambda _: f"/sessions?{month}&stats=extended&group_by=month",
+        "extended_user": lambda number: f"/sessions?{year.query}&stats=extended&{user(number)}",
+        "list": lambda _: f"/sessions/list?{year.query}",
+        "list_user": lambda number: f"/sessions/list?{year.query}&{user(number)}",
+        "open": lambda _: "/sessions/open?within_hours=1",
+        "concurrent_day": lambda _: f"/sessions/concurrent?{last}&group_by=minute",
+        "concurrent_week": lambda _: (
+            f"/sessions/concurrent?start_date={year.last - timedelta(days=6)}&end_date={year.last}"
+        ),
+        "events_user": lambda number: f"/events?{user(number)}",
+        "metadata_rows": lambda n: f"/metrics?{month}&metadata.song_id=song-{n % 1000}",
+        "top_songs_rows": lambda _: f"/metrics/top?{month}&by=metadata.song_id",
+        "attributes_rows": lambda n: f"/sessions?{month}&attributes.song_id=song-{n % 1000}",
+        "top_attributes_rows": lambda _: f"/metrics/top?{month}&by=attributes.song_id",
+    }
+
+
+def _paths(year: Year, users: int) -> Paths:
     def of_user(number: int) -> str:
         return f"{year.query}&user_id=user-{number * 317 % users}"
 

@@ -81,7 +81,16 @@ PARTS = (
     Part("insert-formats", (), insert_formats.measure),
     Part("analyst", (), analyst.measure),
     Part("query", ("query_p99_ms",), questions.measure),
-    Part("volume", ("query_100m_p99_ms", "query_100m_vs_10m"), volume.measure),
+    Part(
+        "volume",
+        (
+            "query_100m_p99_ms",
+            "query_100m_vs_10m",
+            "questions_100m_p99_ms",
+            "questions_100m_rows_p99_ms",
+        ),
+        volume.measure,
+    ),
     Part("idle", ("idle_rss_mb", "cold_start_s"), idle.measure, whole_stack=True),
     Part("latency", ("latency_p50_ms", "latency_p99_ms"), latency.measure, whole_stack=True),
 )
