@@ -8,8 +8,7 @@ is how many times as long a question takes over a hundred million events as over
 the four again, by their medians: the one request in a hundred says more about the machine's rest.
 
 `questions_100m_p99_ms` is the worst of all other questions but those that read rows by values of
-metadata or attributes, which are `questions_100m_rows_p99_ms`. As in use, `events` has the last thirty
-days.
+metadata or attributes, `questions_100m_rows_p99_ms`. As in use, `events` has the last thirty days.
 
 It needs 30 GB where temporary files go, and a quarter of an hour.
 
