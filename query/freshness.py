@@ -25,7 +25,7 @@ from aiokafka.errors import KafkaError
 from contracts.groups import sessionizer_group, writer_group
 from contracts.topics import Topics
 from runtime.cancelling import cancel
-from runtime.kafka.admin import open_admin, open_consumer
+from runtime.kafka.admin import open_admin, open_consumer, read_group_offsets
 from runtime.kafka.probe import Gap, find_records
 from runtime.settings import Settings
 
@@ -174,7 +174,7 @@ class Freshness:
 async def _commits(
     admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
 ) -> Offsets:
-    found = await admin.list_consumer_group_offsets(group, partitions=partitions)
+    found = await read_group_offsets(admin, group, partitions)
     return {where: each.offset for where, each in found.items() if each.offset >= 0}
 
 

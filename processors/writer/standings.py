@@ -20,7 +20,7 @@ from processors.writer.ranges import Intent, decode_intent, decode_mark
 from processors.writer.standing import FaultError, Standing, require_possible
 from processors.writer.storage import Storage
 from runtime.clickhouse import ClickHouseError
-from runtime.kafka.admin import open_admin
+from runtime.kafka.admin import open_admin, read_group_offsets
 from runtime.kafka.servers import KafkaServers
 
 _PAUSE_S = 1.0
@@ -106,10 +106,10 @@ async def ask_raw_commits(
     admin: AIOKafkaAdminClient, group: str, partitions: Sequence[TopicPartition]
 ) -> dict[TopicPartition, tuple[int | None, str]]:
     """Do what `read_raw_commits` does, over a connection that is open."""
-    found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    found = await read_group_offsets(admin, group, partitions)
     commits: dict[TopicPartition, tuple[int | None, str]] = {}
     for where in partitions:
-        offset, metadata = found.get(where, (_NO_OFFSET, ""))
+        offset, metadata = found[where]
         commits[where] = (None if offset == _NO_OFFSET else offset, metadata or "")
     return commits
 

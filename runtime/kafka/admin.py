@@ -7,13 +7,20 @@ key. Never: a setting of an existing topic changed; a wait without an end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    CoordinatorNotAvailableError,
+    KafkaError,
+    LeaderNotAvailableError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.structs import OffsetAndMetadata
 
 from contracts.topics import Topics, topic_settings
 from runtime.cancelling import cancel
@@ -31,6 +38,7 @@ __all__ = [
     "open_admin",
     "open_consumer",
     "read_end_offsets",
+    "read_group_offsets",
     "read_latest",
     "wait_for_leaders",
 ]
@@ -38,6 +46,7 @@ __all__ = [
 _REQUEST_TIMEOUT_MS = 10_000
 _FETCH_WAIT_MS = 20
 _STOP_PAUSE_S = 0.5
+_COORDINATOR_ATTEMPTS, _COORDINATOR_RETRY_S = 20, 0.25
 _LEADER_ATTEMPTS, _LEADER_RETRY_S = 100, 0.1
 
 
@@ -165,6 +174,26 @@ async def describe_settings(
                 raise for_code(code)(f"topic {topic}: {message}")
             found[topic] = {entry[0]: entry[1] for entry in entries}
     return found
+
+
+async def read_group_offsets(
+    admin: AIOKafkaAdminClient, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return what a group has committed for each partition; offset -1 where that is nothing.
+
+    A coordinator that has just begun to load the group answers with an error for the whole, which
+    aiokafka's client passes over: its answer lacks the partitions that were asked for, as if
+    nothing had been committed. So such an answer is none, and is asked for again.
+
+    Raises:
+        KafkaError: the coordinator does not tell within five seconds.
+    """
+    for _ in range(_COORDINATOR_ATTEMPTS):
+        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+        if all(where in found for where in partitions):
+            return dict(found)
+        await asyncio.sleep(_COORDINATOR_RETRY_S)
+    raise CoordinatorNotAvailableError(f"the coordinator of {group} does not tell its offsets")
 
 
 async def read_end_offsets(servers: KafkaServers, topics: Iterable[str]) -> dict[str, int]:
