@@ -18,6 +18,7 @@ from runtime.http.proxies import Proxies
 from runtime.kafka.servers import PLAINTEXT, SASL_SSL, SECURITIES, KafkaServers, trusting
 
 _MOST_DIGITS = 18  # any more would not be a 64-bit number to Kafka and ClickHouse
+_LEAST_DAYS_A_MONTH = 28
 
 
 class SettingsError(Exception):
@@ -214,6 +215,14 @@ def _check(settings: Settings) -> None:
     _check_http(settings)
     if settings.opens == settings.closes:
         raise SettingsError("TRACK_OPENS and TRACK_CLOSES are the same; they must differ.")
+    counted_days = _LEAST_DAYS_A_MONTH * settings.user_counts_months
+    if counted_days and not 1 <= settings.events_days <= counted_days:
+        # Where the rows of a user's events lie is found by the user's counts.
+        raise SettingsError(
+            f"TRACK_USER_COUNTS_MONTHS is {settings.user_counts_months}; counts of users must be kept "
+            f"for as long as events at least, and TRACK_EVENTS_DAYS is {settings.events_days} "
+            "(0 = for ever)."
+        )
 
 
 def _check_http(settings: Settings) -> None:

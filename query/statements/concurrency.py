@@ -34,13 +34,12 @@ WITH
     ),
     changes AS (
         SELECT at_ms, sum(change) AS change FROM (
-            SELECT
-                arrayJoin([(from_ms, toInt64(1)), (to_ms, toInt64(-1))]) AS edge,
-                edge.1 AS at_ms,
-                edge.2 AS change
-            FROM sessions_under_way WHERE to_ms > from_ms
+            SELECT edge.1 AS at_ms, edge.2 AS change
+            FROM sessions_under_way
+            ARRAY JOIN [(from_ms, toInt64(1)), (to_ms, toInt64(-1))] AS edge
+            WHERE to_ms > from_ms
             UNION ALL
-            SELECT tuple(0, 0), begin_ms + toInt64(number) * {step_ms}, toInt64(0)
+            SELECT begin_ms + toInt64(number) * {step_ms}, toInt64(0)
             FROM numbers(toUInt64(intDiv(end_ms - begin_ms + {step_ms} - 1, {step_ms})))
         ) GROUP BY at_ms
     ),

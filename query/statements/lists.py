@@ -12,6 +12,7 @@ import msgspec
 
 from query.question import NO_LIMIT, Question
 from query.statements.statement import (
+    CURSOR_AT,
     EVENTS_WITHIN,
     SESSIONS_WITHIN,
     Cost,
@@ -32,7 +33,20 @@ LIMIT {{limit:UInt32}}
 _ALL = "SELECT {columns} FROM {rows}{behind}"
 
 _EVENTS = f"events WHERE {EVENTS_WITHIN}{{conditions}}"
+# The table is ordered by day and name; on which days a user did what, the counts know.
+_ON_DAYS_OF_USER = """ AND (toDate(timestamp), event) IN (
+        SELECT toDate(bucket), event FROM user_counts_15m WHERE user_id = {user_id:String}
+    )"""
 _SESSIONS = f"sessions WHERE {SESSIONS_WITHIN}{{conditions}}"
+# The table is ordered by user; its projection by time says how far back a page of all users goes.
+# (Those of the cursor's very moment may have been on earlier pages, and do not count here.)
+_NO_EARLIER = f""" AND started_at >= assumeNotNull((
+        SELECT min(started_at) FROM (
+            SELECT started_at FROM sessions
+            WHERE {SESSIONS_WITHIN}{{conditions}}{{before}}
+            ORDER BY started_at DESC LIMIT {{limit:UInt32}}
+        )
+    ))"""  # noqa: S608 - parts of ours
 # A play is open until a session has closed it. The sessionizer keeps a hundred of a user, those of
 # the latest timestamps. (What the event is called that opens a session, the log says.)
 _OPEN_PLAYS = """(
@@ -109,12 +123,17 @@ class _List:
 
 def list_events(question: Question) -> Statement[Listed]:
     """Return the statement of a user's events."""
-    return _statement(question, _List(ListedEvent, _EVENTS, "timestamp"))
+    rows = _EVENTS if question.user_id is None else _EVENTS + _ON_DAYS_OF_USER
+    return _statement(question, _List(ListedEvent, rows, "timestamp"))
 
 
 def list_sessions(question: Question) -> Statement[Listed]:
     """Return the statement of the sessions that began in the range."""
-    return _statement(question, _List(ListedSession, _SESSIONS, "started_at"))
+    rows = _SESSIONS
+    if question.user_id is None and question.limit != NO_LIMIT:
+        before = "" if question.cursor is None else f" AND started_at < {CURSOR_AT}"
+        rows += _NO_EARLIER.replace("{before}", before)
+    return _statement(question, _List(ListedSession, rows, "started_at"))
 
 
 def list_open_plays(question: Question) -> Statement[Listed]:

@@ -34,6 +34,11 @@ _BUCKETS = (
 _UTC_DAYS = "toDate(bucket) BETWEEN {first:Date} AND {last:Date}"
 _UTC_DAY = "toDate32(toDate(bucket))"
 _OF_ROLLUP = {Counted.EVENTS: "sum(events)", Counted.USERS: "uniqCombined64Merge(14)(users_state)"}
+# A projection is found by its very expressions.
+_OF_DAYS = {
+    Counted.EVENTS: "sum(events)",
+    Counted.USERS: "finalizeAggregation(uniqCombined64MergeState(14)(users_state))",
+}
 _OF_USER = {Counted.EVENTS: "sum(events)", Counted.USERS: "toUInt64(1)"}
 _OF_EVENTS = {Counted.EVENTS: "count()", Counted.USERS: "uniqCombined64(14)(user_id)"}
 
@@ -58,7 +63,7 @@ def count_events(question: Question) -> Statement[EventCount]:
         )
     if question.timezone == "UTC" and question.grouping.is_of_days:
         grouped = periods(question.grouping, "bucket", _UTC_DAY)
-        return _statement(question, "event_counts_15m", _OF_ROLLUP, _UTC_DAYS, grouped)
+        return _statement(question, "event_counts_15m", _OF_DAYS, _UTC_DAYS, grouped)
     return _statement(
         question, "event_counts_15m", _OF_ROLLUP, _BUCKETS, periods(question.grouping, "bucket")
     )

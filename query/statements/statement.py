@@ -79,7 +79,7 @@ _MOMENT = (
     "if({offset} < 0, '-', '+'), leftPad(toString(intDiv(abs({offset}), 3600)), 2, '0'), ':', "
     "leftPad(toString(intDiv(abs({offset}) % 3600, 60)), 2, '0'))"
 )
-_CURSOR_AT = "fromUnixTimestamp64Milli({cursor_at:Int64}, 'UTC')"
+CURSOR_AT = "fromUnixTimestamp64Milli({cursor_at:Int64}, 'UTC')"
 _VALUE = "toString(getSubcolumn({column}, {{{name}:String}}))"
 # Of a list or an object there is no text that a client could have meant.
 _IS_PLAIN = (
@@ -138,8 +138,8 @@ def behind_cursor(question: Question, moment: str) -> tuple[str, Parameters]:
     if question.cursor is None:
         return "", {}
     return (
-        f" AND {moment} <= {_CURSOR_AT} AND ({moment}, kafka_partition, kafka_offset) < "
-        f"({_CURSOR_AT}, {{cursor_partition:UInt16}}, {{cursor_offset:UInt64}})",
+        f" AND {moment} <= {CURSOR_AT} AND ({moment}, kafka_partition, kafka_offset) < "
+        f"({CURSOR_AT}, {{cursor_partition:UInt16}}, {{cursor_offset:UInt64}})",
         {
             "cursor_at": question.cursor.at_ms,
             "cursor_partition": question.cursor.partition,
