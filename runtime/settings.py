@@ -219,8 +219,8 @@ def _check(settings: Settings) -> None:
     if counted_days and not 1 <= settings.events_days <= counted_days:
         # Where the rows of a user's events lie is found by the user's counts.
         raise SettingsError(
-            f"TRACK_USER_COUNTS_MONTHS is {settings.user_counts_months}; counts of users must be kept "
-            f"for as long as events at least, and TRACK_EVENTS_DAYS is {settings.events_days} "
+            f"TRACK_USER_COUNTS_MONTHS is {settings.user_counts_months}; counts of users must be "
+            f"kept for as long as events at least, and TRACK_EVENTS_DAYS is {settings.events_days} "
             "(0 = for ever)."
         )
 
