@@ -136,6 +136,39 @@ def repair(yes: bool) -> None:
 
 
 @track.command()
+@click.argument("statement", required=False)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "ndjson", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How the answer is written.",
+)
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What {NAME:Type} in the statement stands for.",
+)
+def sql(statement: str | None, form: str, parameters: tuple[str, ...]) -> None:
+    """Ask ClickHouse in SQL, as the analyst of the stack that runs here.
+
+    Without a statement: a prompt on a terminal, else what comes by stdin, one statement after the
+    other, each ended by a semicolon. Exit code 1 if one is refused.
+    """
+    from cli.sql.answers import Format
+    from cli.sql.run import run_sql
+
+    for each in parameters:
+        if "=" not in each:
+            raise click.BadParameter(f"{each} is not NAME=VALUE", param_hint="--param")
+    bound = dict(each.split("=", 1) for each in parameters)
+    sys.exit(run_sql(_settings(), statement, Format(form), bound))
+
+
+@track.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
 @click.option(
     "--users",
