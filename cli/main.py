@@ -184,13 +184,18 @@ def sql(statement: str | None, form: str, parameters: tuple[str, ...]) -> None:
     show_default=True,
     help="How many events are sent.",
 )
-def demo(seed: int, users: int, events: int) -> None:
+@click.option("--weeks", is_flag=True, help="The five weeks of docs/sql.md instead of a day.")
+def demo(seed: int, users: int, events: int, weeks: bool) -> None:
     """Send a realistic day of events, then compare the answers with what they must be.
 
     It uses the running stack, or else starts one. Exit code 0 means that every number agrees.
+    The five weeks are the same for everybody, whatever the other options say.
     """
-    from cli.demo.run import run_demo
+    from cli.demo.run import run_demo, run_weeks
 
+    if weeks:
+        with refusals():
+            sys.exit(run_weeks(_settings()))
     if events < users:
         raise click.BadParameter("every user sends at least once", param_hint="--events")
     with refusals():

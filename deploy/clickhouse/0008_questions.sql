@@ -52,6 +52,15 @@ ALTER TABLE user_counts_15m ADD PROJECTION IF NOT EXISTS users
 
 ALTER TABLE user_counts_15m MATERIALIZE PROJECTION users;
 
+-- Sessions lie by user; questions about a week would read those of all time.
+ALTER TABLE sessions ADD PROJECTION IF NOT EXISTS by_start
+(
+    SELECT started_at, ended_at, duration_ms, user_id, attributes
+    ORDER BY started_at
+);
+
+ALTER TABLE sessions MATERIALIZE PROJECTION by_start;
+
 CREATE VIEW IF NOT EXISTS daily_events
 (
     day Date COMMENT 'Day of the events'' timestamps (UTC)',
