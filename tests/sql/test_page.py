@@ -113,17 +113,11 @@ def _explain(statement: str) -> str:
 
 
 def _reads(plan: list[str]) -> Iterator[tuple[str, str]]:
-    """Give what is read, a table or a projection, and the condition on its key."""
-    name, condition = "", ""
-    for line in plan:
-        if found := re.search(r"ReadFromMergeTree \((.+)\)", line):
-            if name:
-                yield name, condition
-            name, condition = found[1], ""
-        elif (found := re.search(r"Condition: (.+)", line)) and not condition:
-            condition = found[1]
-    if name:
-        yield name, condition
+    """Give what is read, a table or a projection, and the condition on its primary key."""
+    text = "\n".join(plan)
+    for read in text.split("ReadFromMergeTree (")[1:]:
+        key = re.search(r"PrimaryKey\n(?:.*\n)*? *Condition: (.+)", read)
+        yield read.partition(")")[0], key[1] if key else ""
 
 
 def _as_json(value: Any) -> Any:
