@@ -227,7 +227,7 @@ async def test_rows_of_before_the_views_are_in_them(client: AsyncClient) -> None
     pending = (
         "SELECT count() FROM system.mutations WHERE NOT is_done AND database = currentDatabase()"
     )
-    while await rows_of(client, pending) != [(0,)]:
+    while await rows_of(client, pending) != [(0,)]:  # noqa: ASYNC110
         await anyio.sleep(0.05)
     assert await rows_of(client, "SELECT * FROM weekly_retention ORDER BY 1, 2") == before
     forced = "SELECT sum(events) FROM daily_active_users SETTINGS force_optimize_projection = 1"

@@ -19,6 +19,7 @@ from tests.benchmarks.programs import beside_python
 from tests.environments import foreign_environment
 from tests.sql.asked import Weeks, filled_stack
 from tests.sql.documented import PAGE, Asked, limits, questions, tables, with_answers, with_part
+from tests.sql.tools import GRAFANA, GRAFANA_SETTINGS, METABASE
 
 pytestmark = pytest.mark.timeout(400)
 TEXT = PAGE.read_text()
@@ -70,6 +71,18 @@ def test_a_question_reads_a_rollup_or_a_range_of_a_key(weeks: Weeks, asked: Aske
         table = name.rpartition(".")[2]
         by_rollup = table in PROJECTIONS | ROLLUPS - BY_USER
         assert by_rollup or condition not in ("", "true"), (name, condition)
+
+
+def test_grafana_gets_its_answers_over_the_native_port(weeks: Weeks) -> None:
+    with weeks.native() as client:
+        for statement in GRAFANA:
+            assert client.execute(statement, settings=GRAFANA_SETTINGS), statement
+
+
+def test_metabase_gets_its_answers_over_http(weeks: Weeks) -> None:
+    for statement in METABASE:
+        answer = weeks.client.raw_query(statement, fmt="RowBinaryWithNamesAndTypes")
+        assert answer, statement
 
 
 def test_tables_and_limits_are_those_that_there_are(weeks: Weeks) -> None:
