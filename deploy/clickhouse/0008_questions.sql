@@ -129,18 +129,27 @@ CREATE VIEW IF NOT EXISTS active_users
 )
 AS SELECT
     day,
-    finalizeAggregation(state) AS daily,
-    uniqCombined64Merge(14)(state) OVER (ORDER BY day RANGE BETWEEN 6 PRECEDING AND CURRENT ROW) AS weekly,
-    uniqCombined64Merge(14)(state) OVER (ORDER BY day RANGE BETWEEN 29 PRECEDING AND CURRENT ROW) AS monthly,
+    uniqCombined64MergeIf(14)(state, ago = 0) AS daily,
+    uniqCombined64MergeIf(14)(state, ago < 7) AS weekly,
+    uniqCombined64Merge(14)(state) AS monthly,
     daily / monthly AS stickiness
 FROM
 (
-    SELECT
-        toDate(bucket) AS day,
-        uniqCombined64MergeState(14)(users_state) AS state
-    FROM event_counts_15m
-    GROUP BY day
+    -- Each day counts for itself and the 29 after it. A condition on the day reaches this far, which
+    -- it would not through a window function.
+    SELECT came + ago AS day, ago, state
+    FROM
+    (
+        SELECT
+            toDate(bucket) AS came,
+            uniqCombined64MergeState(14)(users_state) AS state
+        FROM event_counts_15m
+        GROUP BY came
+    )
+    ARRAY JOIN range(30) AS ago
 )
+GROUP BY day
+HAVING daily > 0
 COMMENT 'Different users of each day with events, of the 7 and of the 30 days that end with it (UTC). Outlives the events.';
 
 CREATE VIEW IF NOT EXISTS daily_sessions

@@ -23,6 +23,7 @@ from tests.benchmarks import (
     questions,
     sessionizer,
     single_events,
+    sql,
     streams,
     volume,
     writer,
@@ -82,6 +83,7 @@ PARTS = (
     Part("analyst", (), analyst.measure),
     Part("query", ("query_p99_ms",), questions.measure),
     Part("volume", ("query_100m_p99_ms", "query_100m_vs_10m"), volume.measure),
+    Part("sql", ("sql_slowest_s",), sql.measure),
     Part("idle", ("idle_rss_mb", "cold_start_s"), idle.measure, whole_stack=True),
     Part("latency", ("latency_p50_ms", "latency_p99_ms"), latency.measure, whole_stack=True),
 )
