@@ -230,35 +230,37 @@ CREATE VIEW IF NOT EXISTS weekly_retention
 )
 AS SELECT
     toDate(greatest(toInt32(first_week) * 7 - 4, 0)) AS cohort,
-    toUInt16(weeks - 1) AS weeks_later,
-    came AS users,
-    cohort_users,
+    weeks_later,
+    count() AS users,
+    max(users) OVER (PARTITION BY first_week) AS cohort_users,
     users / cohort_users AS share
 FROM
 (
     SELECT
         intDiv(toUInt32(first_seen) + 345600, 604800) AS first_week,
-        count() AS cohort_users,
-        sumForEach(arrayMap(
-            n -> toUInt64(bitAnd(bitShiftRight(weeks_bits, (first_week + n) % 256), 1)),
-            range(least(intDiv(toUInt32(last_seen) + 345600, 604800) - first_week + 1, 256))
-        )) AS came_each
+        -- Positions of bits are found in words of 64.
+        arrayJoin(arrayFlatten(arrayMap(
+            word -> arrayMap(
+                position -> 64 * word + position,
+                bitPositionsToArray(toUInt64(
+                    bitAnd(bitShiftRight(weeks_bits, 64 * word), 18446744073709551615)
+                ))
+            ),
+            range(4)
+        ))) AS week_bit,
+        toUInt16((week_bit + 256 - first_week % 256) % 256) AS weeks_later
     FROM
     (
         SELECT
             user_id,
             min(bucket) AS first_seen,
-            max(bucket) AS last_seen,
             groupBitOr(bitShiftLeft(toUInt256(1), intDiv(toUInt32(bucket) + 345600, 604800) % 256)) AS weeks_bits
         FROM user_counts_15m
         GROUP BY user_id
     )
-    GROUP BY first_week
 )
-ARRAY JOIN
-    came_each AS came,
-    arrayEnumerate(came_each) AS weeks
-COMMENT 'How many of those who came first in a week came again in the weeks after it; weeks begin on Sunday (UTC). Right for users whose events lie within 256 weeks.';
+GROUP BY first_week, weeks_later
+COMMENT 'How many of those who came first in a week came again in the weeks after it, as far as anybody did; weeks begin on Sunday (UTC). Right for users whose events lie within 256 weeks.';
 
 CREATE VIEW IF NOT EXISTS weekly_new_users
 (
