@@ -184,7 +184,11 @@ def sql(statement: str | None, form: str, parameters: tuple[str, ...]) -> None:
     show_default=True,
     help="How many events are sent.",
 )
-@click.option("--weeks", is_flag=True, help="The five weeks of docs/sql.md instead of a day.")
+@click.option(
+    "--weeks",
+    is_flag=True,
+    help="The five weeks of docs/sql.md instead; once, into an empty stack.",
+)
 def demo(seed: int, users: int, events: int, weeks: bool) -> None:
     """Send a realistic day of events, then compare the answers with what they must be.
 
