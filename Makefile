@@ -7,7 +7,7 @@ DEV_STAMP := .venv/set-up-dev
 SOURCES := contracts runtime ingest processors query cli deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long test-containers test-compat faults faults-short fuzz check
+.PHONY: help run sql demo test test-long test-containers test-compat faults faults-short fuzz check
 .PHONY: format bench bench-check clean
 
 help: ## Show this list
@@ -16,6 +16,9 @@ help: ## Show this list
 
 run: $(RUN_STAMP) ## Start everything here; Ctrl-C stops it
 	@exec .venv/bin/track up --ends-with-parent
+
+sql: $(RUN_STAMP) ## Ask the running stack in SQL (a prompt; docs/sql.md)
+	@exec .venv/bin/track sql
 
 demo: $(RUN_STAMP) ## Send a realistic day through the stack and check every number
 	@exec .venv/bin/track demo

@@ -136,6 +136,39 @@ def repair(yes: bool) -> None:
 
 
 @track.command()
+@click.argument("statement", required=False)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "ndjson", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How the answer is written.",
+)
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What {NAME:Type} in the statement stands for.",
+)
+def sql(statement: str | None, form: str, parameters: tuple[str, ...]) -> None:
+    """Ask ClickHouse in SQL, as the analyst of the stack that runs here.
+
+    Without a statement: a prompt on a terminal, else what comes by stdin, one statement after the
+    other, each ended by a semicolon. Exit code 1 if one is refused.
+    """
+    from cli.sql.answers import Format
+    from cli.sql.run import run_sql
+
+    for each in parameters:
+        if "=" not in each:
+            raise click.BadParameter(f"{each} is not NAME=VALUE", param_hint="--param")
+    bound = dict(each.split("=", 1) for each in parameters)
+    sys.exit(run_sql(_settings(), statement, Format(form), bound))
+
+
+@track.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
 @click.option(
     "--users",
@@ -151,13 +184,22 @@ def repair(yes: bool) -> None:
     show_default=True,
     help="How many events are sent.",
 )
-def demo(seed: int, users: int, events: int) -> None:
+@click.option(
+    "--weeks",
+    is_flag=True,
+    help="The five weeks of docs/sql.md instead; once, into an empty stack.",
+)
+def demo(seed: int, users: int, events: int, weeks: bool) -> None:
     """Send a realistic day of events, then compare the answers with what they must be.
 
     It uses the running stack, or else starts one. Exit code 0 means that every number agrees.
+    The five weeks are the same for everybody, whatever the other options say.
     """
-    from cli.demo.run import run_demo
+    from cli.demo.run import run_demo, run_weeks
 
+    if weeks:
+        with refusals():
+            sys.exit(run_weeks(_settings()))
     if events < users:
         raise click.BadParameter("every user sends at least once", param_hint="--events")
     with refusals():

@@ -19,6 +19,7 @@ from deploy.local.clickhouse import (
     ANALYST,
     USERS,
     Ports,
+    analyst_limits,
     clickhouse_program,
     keep_passwords,
     user_urls,
@@ -73,7 +74,14 @@ def local_servers(settings: Settings, home: Path, say: Say) -> LocalServers:
         folder, log = home / "clickhouse", home / "logs" / "clickhouse.log"
         ports = Ports(settings.clickhouse_port, settings.clickhouse_native_port)
         programs.append(
-            clickhouse_program(folder, ports, settings.namespace, log=log, library=library)
+            clickhouse_program(
+                folder,
+                ports,
+                settings.namespace,
+                log=log,
+                library=library,
+                limits=analyst_limits(settings),
+            )
         )
         clickhouse = user_urls(settings.clickhouse_port, keep_passwords(folder))
         analyst = clickhouse[ANALYST]

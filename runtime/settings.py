@@ -110,6 +110,29 @@ class Settings:
         "TRACK_USER_COUNTS_MONTHS", 25, "months that counts per user are kept; 0 = for ever"
     )
     rejected_days: int = _setting("TRACK_REJECTED_DAYS", 30, "days that rejections are kept")
+    analyst_seconds: int = _setting(
+        "TRACK_ANALYST_SECONDS", 60, "most seconds of a question of the local ClickHouse's analyst"
+    )
+    analyst_memory_bytes: int = _setting(
+        "TRACK_ANALYST_MEMORY_BYTES", 1_000_000_000, "most memory of such a question"
+    )
+    analyst_rows_read: int = _setting(
+        "TRACK_ANALYST_ROWS_READ", 1_000_000_000, "most rows that such a question reads"
+    )
+    analyst_rows: int = _setting(
+        "TRACK_ANALYST_ROWS", 1_000_000, "most rows of the answer to such a question"
+    )
+    analyst_threads: int = _setting("TRACK_ANALYST_THREADS", 2, "most threads of such a question")
+    analyst_questions: int = _setting("TRACK_ANALYST_QUESTIONS", 10, "most such questions at once")
+    analyst_hour_seconds: int = _setting(
+        "TRACK_ANALYST_HOUR_SECONDS", 3600, "most seconds of such questions in an hour"
+    )
+    analyst_hour_questions: int = _setting(
+        "TRACK_ANALYST_HOUR_QUESTIONS", 20_000, "most such questions in an hour"
+    )
+    analyst_hour_rows: int = _setting(
+        "TRACK_ANALYST_HOUR_ROWS", 50_000_000, "most rows of such answers in an hour"
+    )
     inserts_per_second: int = _setting(
         "TRACK_INSERTS_PER_SECOND", 10, "most inserts a second into a table for one partition"
     )
@@ -166,6 +189,10 @@ class Settings:
         return Path(self.keys) if self.keys else self.home / "keys"
 
 
+# The fields that bound the questions of the local ClickHouse's analyst.
+ANALYST_LIMITS = tuple(each.name for each in fields(Settings) if each.name.startswith("analyst_"))
+
+
 def _text_of(name: str, environment: Mapping[str, str]) -> str:
     text, file = environment.get(name, "").strip(), environment.get(f"{name}_FILE", "").strip()
     if not file:
@@ -207,7 +234,7 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"TRACK_METRICS_PORT is {settings.metrics_port}; a port is 1 to 65535, and 0 is none."
         )
-    for each in ("partitions", "replication", "sessionizers", "writers"):
+    for each in ("partitions", "replication", "sessionizers", "writers", *ANALYST_LIMITS):
         if getattr(settings, each) < 1:
             raise SettingsError(f"TRACK_{each.upper()} is 0; it must be at least 1.")
     _check_kafka(settings)

@@ -109,19 +109,20 @@ def make_day(*, seed: int, users: int, events: int, ends_at: int, word: str) -> 
     """
     if not 1 <= users <= events:
         raise ValueError(f"{events} events cannot be shared among {users} users")
-    chance = _chance_of(seed)
+    chance = chance_of(seed)
     budgets = _share_out(chance, users, events)
     people = _name_users(chance, budgets, word)
     sendings = [
         sending
         for index, (user, budget) in enumerate(zip(people, budgets, strict=True))
-        for sending in _user_day(_chance_of(seed, index), user, budget, ends_at)
+        for sending in user_day(chance_of(seed, index), user, budget, ends_at)
     ]
     sendings.sort(key=lambda sending: sending.arrives_at)  # stable: a user's order stays
     return Day(ends_at - DAY_MS, ends_at, tuple(people), tuple(sendings))
 
 
-def _chance_of(*seeds: int) -> random.Random:
+def chance_of(*seeds: int) -> random.Random:
+    """Return what decides, by these seeds."""
     return random.Random(":".join(map(str, seeds)))  # noqa: S311  # repeatable, not secret
 
 
@@ -145,18 +146,19 @@ def _name_users(chance: random.Random, budgets: list[int], word: str) -> list[Us
             left -= budgets[index]
             by_kafka.add(index)
     return [
-        User(_user_id(word, index), Way.KAFKA if index in by_kafka else Way.HTTP)
+        User(user_id_of(word, index), Way.KAFKA if index in by_kafka else Way.HTTP)
         for index in range(len(budgets))
     ]
 
 
-def _user_id(word: str, index: int) -> str:
+def user_id_of(word: str, index: int) -> str:
+    """Return a user's id; one in forty is long, and not in ASCII."""
     if index % _LONG_NAMED_EVERY == 7:
         return f"{word}-Zoë 🎧 & 友達/{index}"
     return f"{word}-user-{index:05}"
 
 
-def _user_day(chance: random.Random, user: User, budget: int, ends_at: int) -> list[Sending]:
+def user_day(chance: random.Random, user: User, budget: int, ends_at: int) -> list[Sending]:
     """Return exactly `budget` sendings of one user, in order of arrival."""
     has_ids = chance.random() >= _WITHOUT_IDS_SHARE
     doubled = sum(chance.random() < _DOUBLED_SHARE for _ in range(budget - 1)) if has_ids else 0

@@ -20,7 +20,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -43,8 +43,9 @@ from cli.demo.report import (
     disagreements,
     summary_table,
 )
-from cli.demo.senders import CONNECTIONS, SendingError, send_day
+from cli.demo.senders import CONNECTIONS, SendingError, send_day, send_spoiled
 from cli.demo.stack import running_stack
+from cli.demo.weeks import WORD, Spoiled, make_spoiled, make_weeks
 from cli.expected import Expectation
 from cli.http_connection import HTTPConnection
 from cli.log_reader import LogReader
@@ -83,21 +84,41 @@ class _Run:
 def run_demo(
     settings: Settings, *, seed: int = 1, users: int = 5_000, events: int = 100_000
 ) -> int:
-    """Send the day, wait until it is through, compare and show; return the exit code.
+    """Send a day that ends now, wait until it is through, compare and show; return the exit code.
 
     Raises:
         ServerError: no stack runs, and none could be started.
     """
-    console = _console()
     word = f"demo-{secrets.token_hex(3)}"
+
+    def make() -> Day:
+        now_ms = int(time.time() * 1000)
+        return make_day(seed=seed, users=users, events=events, ends_at=now_ms, word=word)
+
+    return _run_days(settings, f"seed {seed}, run {word}", word, make)
+
+
+def run_weeks(settings: Settings) -> int:
+    """Send the five weeks of docs/sql.md likewise; return and raise what `run_demo` does."""
+    return _run_days(settings, "five weeks", WORD, make_weeks, make_spoiled())
+
+
+def _run_days(
+    settings: Settings,
+    title: str,
+    word: str,
+    make: Callable[[], Day],
+    spoiled: Sequence[Spoiled] = (),
+) -> int:
+    console = _console()
     with running_stack(settings, console) as stack:
-        day = make_day(
-            seed=seed, users=users, events=events, ends_at=int(time.time() * 1000), word=word
-        )
-        console.rule(f"[bold]track demo[/]  seed {seed}, run {word}")
+        day = make()
+        console.rule(f"[bold]track demo[/]  {title}")
         console.print(day_table(day))
         try:
-            return asyncio.run(_send_and_compare(settings, stack, console, day, word))
+            return asyncio.run(
+                _send_and_compare(settings, stack, console, day, word=word, spoiled=spoiled)
+            )
         except (SendingError, QuestionError, KafkaError, OSError) as error:
             console.print(f"[bold red]✗[/] {escape(str(error) or type(error).__name__)}")
             return 1
@@ -107,14 +128,22 @@ def run_demo(
 
 
 async def _send_and_compare(
-    settings: Settings, stack: Stack, console: Console, day: Day, word: str
+    settings: Settings,
+    stack: Stack,
+    console: Console,
+    day: Day,
+    *,
+    word: str,
+    spoiled: Sequence[Spoiled],
 ) -> int:
     base_url = _with_key(stack.http, settings.key)
     expectation = Expectation(await _pipeline(settings, stack), word)
     run = _Run(console, stack, base_url, day, expectation)
-    await _send(run)
-    sent_at = time.monotonic()
     topic = Topics.of(stack.namespace).events
+    await _send(run)
+    if spoiled:
+        await send_spoiled(stack.kafka_servers, topic, spoiled)
+    sent_at = time.monotonic()
     async with (
         LogReader(stack.kafka_servers, topic, stack.partitions) as log,
         HTTPConnection(base_url, certificate=stack.certificate) as connection,

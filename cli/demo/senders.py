@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from cli.demo.day import Sending, Way
+from cli.demo.weeks import Spoiled
 from cli.http_connection import Answer, HTTPConnection
 from runtime.kafka.servers import KafkaServers
 
@@ -22,6 +23,7 @@ CONNECTIONS = 64
 _TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 12, 0.1, 5.0
 _UNDER_WAY = 2_000  # records given to the Kafka producer and not yet acknowledged
 _ID = b'"event_id":'
+_SOURCE = [("source", b"desktop-app")]
 
 OnSent = Callable[[int], None]
 
@@ -105,7 +107,11 @@ async def send_by_kafka(
             key = sending.user.user_id.encode()
             under_way.append(
                 await producer.send(
-                    topic, sending.body, key=key, partition=librdkafka_partition(key, partitions)
+                    topic,
+                    sending.body,
+                    key=key,
+                    partition=librdkafka_partition(key, partitions),
+                    headers=_SOURCE,
                 )
             )
             if len(under_way) >= _UNDER_WAY:
@@ -116,6 +122,24 @@ async def send_by_kafka(
             on_sent(1)
     except KafkaError as error:
         raise SendingError(f"Kafka at {servers} did not take an event: {error}") from error
+    finally:
+        await producer.stop()
+
+
+async def send_spoiled(servers: KafkaServers, topic: str, spoiled: Sequence[Spoiled]) -> None:
+    """Send records that are no events, without a key, each with its sender's name.
+
+    Raises:
+        SendingError: Kafka took one no more.
+    """
+    producer = AIOKafkaProducer(**servers.client_arguments(), enable_idempotence=True)
+    try:
+        await producer.start()
+        for each in spoiled:
+            source = [("source", each.source.encode())]
+            await producer.send_and_wait(topic, each.value, partition=0, headers=source)
+    except KafkaError as error:
+        raise SendingError(f"Kafka at {servers} did not take a record: {error}") from error
     finally:
         await producer.stop()
 

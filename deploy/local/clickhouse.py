@@ -23,11 +23,13 @@ from xml.sax.saxutils import escape
 from deploy.local import downloads
 from deploy.local.machine import free_port
 from deploy.local.processes import Program, Running, start, wait_until_ready
+from runtime.settings import ANALYST_LIMITS, Settings
 
 START_SECONDS = 60
 # A user for each task; users.xml says what each may do.
 ADMIN, WRITER, QUERY, CHECK, ANALYST = USERS = ("track", "writer", "query", "check", "analyst")
 Passwords = Mapping[str, str]
+Limits = Mapping[str, int]
 _GRACE_S = 15
 _HERE = Path(__file__).parent
 # The server's own session is the one that has no user's name.
@@ -69,6 +71,7 @@ def start_clickhouse(
     ports: Ports | None = None,
     namespace: str = "",
     say: downloads.Say = lambda line: None,
+    limits: Limits | None = None,
 ) -> ClickHouse:
     """Start ClickHouse and wait until it answers.
 
@@ -77,6 +80,8 @@ def start_clickhouse(
         ports: its ports; by default free ones.
         namespace: the database that the users may use; empty gives the administrator all of them.
         say: takes a line for people when something has to be fetched.
+        limits: what a question of the analyst may take, as of `analyst_limits`; by default the
+            settings' defaults.
 
     Raises:
         ServerError: its files could not be had, or it did not come up.
@@ -88,6 +93,7 @@ def start_clickhouse(
         namespace,
         log=folder / "clickhouse.log",
         library=downloads.clickhouse_library(say),
+        limits=limits,
     )
     running = start(program, folder / "run")
     try:
@@ -103,12 +109,26 @@ def user_urls(http_port: int, passwords: Passwords) -> dict[str, str]:
     return {user: f"http://{user}:{quote(passwords[user])}@127.0.0.1:{http_port}" for user in USERS}
 
 
+def analyst_limits(settings: Settings) -> Limits:
+    """Return what the analyst's questions may take, by the names that users.xml has for it."""
+    limits = {name: int(getattr(settings, name)) for name in ANALYST_LIMITS}
+    # Two questions at once may be large, if not both as large as one alone.
+    return {**limits, "analyst_memory_of_all_bytes": limits["analyst_memory_bytes"] * 3 // 2}
+
+
 def clickhouse_program(
-    folder: Path, ports: Ports, namespace: str, *, log: Path, library: Path
+    folder: Path,
+    ports: Ports,
+    namespace: str,
+    *,
+    log: Path,
+    library: Path,
+    limits: Limits | None = None,
 ) -> Program:
     """Return the program that serves ClickHouse from the folder on the ports."""
     folder = folder.absolute()
     passwords = keep_passwords(folder)
+    bounds = analyst_limits(Settings()) if limits is None else limits
     return Program(
         name="clickhouse",
         command=(
@@ -121,7 +141,7 @@ def clickhouse_program(
         log=log,
         folder=folder / "work",
         is_ready=lambda: _ask(ports.http, passwords, "SELECT 1") == b"1\n",
-        prepare=lambda: _prepare(folder, namespace, passwords, log.absolute()),
+        prepare=lambda: _prepare(folder, namespace, passwords, bounds, log.absolute()),
         ask_to_stop=lambda pid: _ask_to_stop(ports.http, passwords, pid),
         grace_s=_GRACE_S,
         dies_by=signal.SIGKILL,
@@ -172,7 +192,7 @@ def _ask_to_stop(http_port: int, passwords: Passwords, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)  # it does not answer, so nothing gentler can reach it
 
 
-def _prepare(folder: Path, namespace: str, passwords: Passwords, log: Path) -> None:
+def _prepare(folder: Path, namespace: str, passwords: Passwords, limits: Limits, log: Path) -> None:
     """Write the settings and the users; make the working folder an empty one.
 
     The library reads a `config.xml` that it finds in its working folder.
@@ -184,6 +204,8 @@ def _prepare(folder: Path, namespace: str, passwords: Passwords, log: Path) -> N
     users = users.replace("{database}", namespace or ADMIN)
     for user in USERS:
         users = users.replace(f"{{{user}_sha256}}", _sha256(passwords[user]))
+    for name, limit in limits.items():
+        users = users.replace(f"{{{name}}}", str(limit))
     write_secret(folder / "users.xml", users)
     config = (_HERE / "config.xml").read_text()
     (folder / "config.xml").write_text(

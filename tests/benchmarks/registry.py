@@ -23,6 +23,7 @@ from tests.benchmarks import (
     questions,
     sessionizer,
     single_events,
+    sql,
     streams,
     volume,
     writer,
@@ -91,6 +92,7 @@ PARTS = (
         ),
         volume.measure,
     ),
+    Part("sql", ("sql_slowest_s",), sql.measure),
     Part("idle", ("idle_rss_mb", "cold_start_s"), idle.measure, whole_stack=True),
     Part("latency", ("latency_p50_ms", "latency_p99_ms"), latency.measure, whole_stack=True),
 )

@@ -26,7 +26,7 @@ from tests.benchmarks.figures import BenchmarkError, Figure, percentile
 from tests.benchmarks.questions import ROWS, Volume, time_answers
 
 _TIMES = 10
-_BYTES_AN_EVENT = 300
+BYTES_AN_EVENT = 300
 
 Taken = dict[str, list[float]]
 
@@ -43,7 +43,7 @@ def measure(bench: Bench) -> list[Figure]:
     tenth = Volume(
         whole.events // _TIMES, whole.sessions // _TIMES, whole.users, whole.settled_within_s
     )
-    needed = _BYTES_AN_EVENT * whole.events
+    needed = BYTES_AN_EVENT * whole.events
     if shutil.disk_usage(bench.folder).free < needed:
         raise BenchmarkError(
             f"{bench.folder} has less than {needed / 1e9:.0f} GB; name a larger place by TMPDIR"

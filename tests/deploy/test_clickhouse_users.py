@@ -28,6 +28,7 @@ from deploy.local.clickhouse import (
     USERS,
     WRITER,
     ClickHouse,
+    analyst_limits,
     keep_passwords,
     start_clickhouse,
 )
@@ -332,6 +333,42 @@ def test_the_quota_of_the_analyst_ends_and_nobody_elses_does(server: Server) -> 
     assert "result_rows" in answer
     assert server.may(QUERY, "SELECT count() FROM sessions")
     assert server.may(WRITER, "SELECT count() FROM events")
+
+
+def test_the_limits_of_the_analyst_are_settings(tmp_path: Path) -> None:
+    """Each is set to something small, and bites there; what it is for the others stays."""
+    settings = dataclasses.replace(
+        Settings(),
+        analyst_seconds=1,
+        analyst_memory_bytes=30_000_000,
+        analyst_rows_read=1_000_000_000,
+        analyst_rows=5,
+        analyst_threads=1,
+        analyst_questions=1,
+        analyst_hour_questions=40,
+        analyst_hour_rows=30,
+    )
+    clickhouse = start_clickhouse(tmp_path, namespace="track", limits=analyst_limits(settings))
+    server = Server(clickhouse, tmp_path)
+    try:
+        asyncio.run(_migrate(dataclasses.replace(settings, clickhouse=clickhouse.address)))
+        for query, code in (
+            (_LONG, "TIMEOUT_EXCEEDED"),
+            (_LARGE, "MEMORY_LIMIT_EXCEEDED"),
+            ("SELECT count() FROM numbers(1000000001)", "TOO_MANY_ROWS"),
+            ("SELECT number FROM numbers(6)", "TOO_MANY_ROWS_OR_BYTES"),
+            ("SET max_threads = 2", "SETTING_CONSTRAINT_VIOLATION"),
+            ("SET max_result_rows = 6", "SETTING_CONSTRAINT_VIOLATION"),
+            ("SET max_execution_time = 2", "SETTING_CONSTRAINT_VIOLATION"),
+            ("SET max_memory_usage = 40000000", "SETTING_CONSTRAINT_VIOLATION"),
+        ):
+            assert f"({code})" in server.ask(ANALYST, query), query
+        answers = [server.ask(ANALYST, "SELECT number FROM numbers(5)") for _ in range(8)]
+        assert answers[0] == "0\n1\n2\n3\n4"
+        assert "(QUOTA_EXCEEDED)" in answers[-1]
+        assert server.ask(QUERY, "SELECT count() FROM sessions") == "0"
+    finally:
+        clickhouse.kill()
 
 
 # --- passwords ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import yaml
 
 from cli.listening import open_doors
 from cli.main import track
+from deploy.local.clickhouse import analyst_limits
 from ingest.openapi import ingest_part
 from query.openapi import query_part
 from runtime.ready import READY_FILE
@@ -225,6 +226,8 @@ def test_each_service_is_given_its_own_user(services: dict[str, Any]) -> None:
 def test_users_may_do_the_same_here_and_in_the_local_stack() -> None:
     local = (DEPLOY / "local" / "users.xml").read_text()
     local = local.replace("{admin}", "track.*").replace("{database}", "track")
+    for name, limit in analyst_limits(Settings()).items():
+        local = local.replace(f"{{{name}}}", str(limit))
     here = (DEPLOY / "compose" / "clickhouse-users.xml").read_text()
     assert _rights(here) == _rights(local)
     assert "<default>" not in here.partition("<users>")[2]

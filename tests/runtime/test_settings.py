@@ -77,6 +77,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("TRACK_TLS_KEY", "site.key", "set both of them or neither"),
         ("TRACK_PROXIES", "10.0.0.1,proxy", "'proxy' is no address and no network"),
         ("TRACK_PLAIN_HTTP", "true", "must be yes or no"),
+        ("TRACK_ANALYST_ROWS", "0", "must be at least 1"),
+        ("TRACK_ANALYST_SECONDS", "-1", "must be a whole number"),
         ("TRACK_IN_FLIGHT_BYTES", "65535", "at least 65536"),
     ],
 )

@@ -1,0 +1,1 @@
+"""`track sql`: questions in SQL, asked as the analyst of the local stack."""
