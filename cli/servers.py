@@ -15,6 +15,7 @@ from cli.supervisor import Say
 from deploy.local import downloads
 from deploy.local.clickhouse import (
     ANALYST,
+    EXPORTER,
     USERS,
     Ports,
     clickhouse_program,
@@ -38,12 +39,14 @@ class LocalServers:
         programs: the servers that are to be started.
         clickhouse: URL of each user; of a ClickHouse that is not ours all are the same.
         analyst: URL for a person with questions; empty for a ClickHouse that is not ours.
+        exporter: URL of the user who reads events for an export; empty likewise.
         partitions: how many partitions the topics have.
     """
 
     programs: tuple[Program, ...]
     clickhouse: Mapping[str, str]
     analyst: str
+    exporter: str
     partitions: int
 
 
@@ -54,7 +57,7 @@ def local_servers(settings: Settings, home: Path, say: Say) -> LocalServers:
         ServerError: the files could not be had.
     """
     programs: list[Program] = []
-    clickhouse, analyst = dict.fromkeys(USERS, settings.clickhouse), ""
+    clickhouse, analyst, exporter = dict.fromkeys(USERS, settings.clickhouse), "", ""
     partitions = settings.partitions
     if not settings.kafka:
         jars = downloads.kafka_jars(say)
@@ -70,10 +73,10 @@ def local_servers(settings: Settings, home: Path, say: Say) -> LocalServers:
             clickhouse_program(folder, ports, settings.namespace, log=log, library=library)
         )
         clickhouse = user_urls(settings.clickhouse_port, keep_passwords(folder))
-        analyst = clickhouse[ANALYST]
+        analyst, exporter = clickhouse[ANALYST], clickhouse[EXPORTER]
         if not landlock_version():
             say(f"[yellow]![/] {NOT_CONFINED}")
-    return LocalServers(tuple(programs), clickhouse, analyst, partitions)
+    return LocalServers(tuple(programs), clickhouse, analyst, exporter, partitions)
 
 
 def local_ports(settings: Settings) -> Mapping[str, int]:

@@ -26,7 +26,9 @@ from deploy.local.processes import Program, Running, start, wait_until_ready
 
 START_SECONDS = 60
 # A user for each task; users.xml says what each may do.
-ADMIN, WRITER, QUERY, CHECK, ANALYST = USERS = ("track", "writer", "query", "check", "analyst")
+ADMIN, WRITER, QUERY, CHECK, EXPORTER, ANALYST = USERS = (
+    "track", "writer", "query", "check", "exporter", "analyst"
+)  # fmt: skip
 Passwords = Mapping[str, str]
 _GRACE_S = 15
 _HERE = Path(__file__).parent
