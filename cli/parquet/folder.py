@@ -57,9 +57,9 @@ class Folder:
         path = self.path / _MANIFEST
         try:
             return decode_manifest(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except ManifestError as error:
+        except (ManifestError, OSError) as error:
             raise StartupError(
                 f"{path} cannot be used: {error}. Put it back from a copy of the folder, or use "
                 "another folder."

@@ -188,3 +188,7 @@ def _sentences() -> Iterator[None]:
             f"ClickHouse failed in the middle ({str(error) or type(error).__name__}); run this "
             "again: days that were imported are there."
         ) from error
+    except OSError as error:
+        raise StartupError(
+            f"A file cannot be read: {error}. Nothing of its day was imported."
+        ) from error

@@ -75,10 +75,8 @@ class Tables:
 
     def rows(self, table: str, day: date) -> list[Sequence[Any]]:
         """Return all columns of a day's rows."""
-        paths = ("s", "n", "l")
-        texts = ", ".join(
-            f"toString(metadata.{each}), dynamicType(metadata.{each})" for each in paths
-        )
+        paths = [f"metadata.{name}" for name in ("s", "n", "l")]
+        texts = ", ".join(f"toString({path}), dynamicType({path})" for path in paths)
         select = _EVERYTHING.format(table=table, day=day, texts=texts)
         return list(self.clickhouse.query(select).result_rows)
 
