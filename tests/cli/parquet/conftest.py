@@ -6,13 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.settings import Settings
 from tests.cli.parquet.events import Tables
+from tests.conftest import Servers, settings_on
+
+
+@pytest.fixture(scope="module")
+def made(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
+    """Topics and tables of one namespace."""
+    tables = Tables(settings_on(servers, tmp_path_factory.mktemp("home")))
+    yield tables
+    tables.close()
 
 
 @pytest.fixture
-def tables(settings: Settings) -> Iterator[Tables]:
+def tables(made: Tables) -> Tables:
     """Tables without a row."""
-    made = Tables(settings)
-    yield made
-    made.close()
+    made.reset()
+    return made

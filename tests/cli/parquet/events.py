@@ -6,6 +6,7 @@ export's own statements on the side that judges.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -23,6 +24,8 @@ from runtime.settings import Settings
 
 TODAY = datetime.now(UTC).date()
 DAY_MS = 86_400_000
+ROLLUPS = ("event_counts_15m", "user_counts_15m", "session_stats_15m")
+TTL = "toDateTime(received_at) + toIntervalDay(30)"
 RUN_TRACK = "import sys; from cli.main import track; track(sys.argv[1:])"
 # Everything of a row; of metadata the text and the type of every path.
 _EVERYTHING = """
@@ -47,6 +50,16 @@ class Tables:
         migrate(settings)
         self.clickhouse = connect_sync(settings)
         self._offsets = [0] * settings.partitions
+
+    def reset(self) -> None:
+        """Empty the tables, and let them be as they were made."""
+        for name in self.names():
+            if name.startswith("imported_events_aside"):
+                self.clickhouse.command(f"DROP TABLE {name} SYNC")
+        for name in ("events", "imported_events", *ROLLUPS):
+            self.clickhouse.command(f"TRUNCATE TABLE {name}")
+        self.clickhouse.command(f"ALTER TABLE events MODIFY TTL {TTL}")
+        self.clickhouse.command("SYSTEM START TTL MERGES events")
 
     def insert(self, day: date, count: int = 40, **columns: Any) -> None:
         """Insert events that were received on a day, one a minute."""
@@ -88,6 +101,43 @@ class Tables:
         """Return how many rows a table has, of a day or in all."""
         where = f" WHERE toDate(received_at) = '{day}'" if day else ""
         return int(self.scalar(f"SELECT count() FROM {table}{where}"))
+
+    def spans(self, day: date) -> dict[int, tuple[int, int, int]]:
+        """Return rows, first and last offset of a day by partition."""
+        rows = self.clickhouse.query(
+            "SELECT kafka_partition, count(), min(kafka_offset), max(kafka_offset) FROM events "
+            f"WHERE toDate(received_at) = '{day}' GROUP BY kafka_partition"
+        ).result_rows
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    def column(self, table: str, name: str) -> list[Any]:
+        """Return a column of a table."""
+        return [row[0] for row in self.clickhouse.query(f"SELECT {name} FROM {table}").result_rows]
+
+    def names(self) -> list[str]:
+        """Return the names of the tables."""
+        rows = self.clickhouse.query("SHOW TABLES").result_rows
+        return [row[0] for row in rows]
+
+    def parts(self, table: str) -> list[str]:
+        """Return the names of a table's parts that have rows."""
+        rows = self.clickhouse.query(f"SELECT DISTINCT _part FROM {table} ORDER BY _part")
+        return [row[0] for row in rows.result_rows]
+
+    def read_file(self, path: Path, column: str) -> list[str]:
+        """Return a text column of a Parquet file, as it stands there."""
+        self.clickhouse.command(
+            f"CREATE OR REPLACE TABLE of_file ({column} String) ENGINE = MergeTree ORDER BY ()"
+        )
+        with path.open("rb") as file:
+            self.clickhouse.raw_insert("of_file", [column], file, fmt="Parquet")
+        return self.column("of_file", column)
+
+    def beside(self) -> Tables:
+        """Return the same tables over a connection of its own, for another thread."""
+        other = copy.copy(self)
+        other.clickhouse = connect_sync(self.settings)
+        return other
 
     def forget_events(self) -> None:
         """Let all events be gone, as retention does."""
