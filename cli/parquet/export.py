@@ -118,6 +118,7 @@ class _Export:
             f"✓ {day}: {exported.rows:,} events, {exported.bytes:,} bytes in "
             f"{len(exported.files)} files{again}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _export_day(self, log: str, day: date, bar: Bar) -> Day:

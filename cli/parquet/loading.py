@@ -52,6 +52,17 @@ WHERE database = currentDatabase() AND startsWith(name, {aside:String})
   AND metadata_modification_time < now() - {seconds:UInt32}
 """
 _CREATE = "CREATE TABLE {aside:Identifier} AS imported_events"
+# ClickHouse's reader of Parquet makes JSON of texts by its own defaults, which refuse a path that
+# stands twice (seen, 26.7); a cast goes by the settings of the insert. So files go into a table
+# that keeps nothing and has metadata as text, and a view puts the rows into the table aside.
+_CREATE_INLET = """
+CREATE TABLE {inlet} ENGINE = Null
+AS SELECT * REPLACE ('' AS metadata) FROM imported_events LIMIT 0
+"""
+_CREATE_VIEW = """
+CREATE MATERIALIZED VIEW {view} TO {aside}
+AS SELECT * REPLACE (CAST(metadata, 'JSON(max_dynamic_paths = 32)') AS metadata) FROM {inlet}
+"""
 _DROP = "DROP TABLE IF EXISTS {aside:Identifier} SYNC"
 # Completed by the name of the table aside, which an ALTER does not bind.
 _REPLACE = "ALTER TABLE imported_events REPLACE PARTITION ({log:String}, {day:Date}) FROM"
@@ -115,7 +126,9 @@ class _Import:
         with Bar(self._console, "events", sum(each.rows for each in lacking.values())) as bar:
             for day, exported in lacking.items():
                 self._import_day(day, exported, bar)
-                self._console.print(f"✓ {day}: {exported.rows:,} events imported", highlight=False)
+                self._console.print(
+                    f"✓ {day}: {exported.rows:,} events imported", highlight=False, soft_wrap=True
+                )
                 failpoint("import.after_day")
         click.echo(
             f"{self._folder.path}: {len(lacking)} days imported now, "
@@ -143,7 +156,9 @@ class _Import:
 
     def _load(self, aside: str, file: File) -> None:
         with (self._folder.path / file.name).open("rb") as opened:
-            self._client.raw_insert(aside, list(COLUMNS), opened, settings=_INSERT, fmt="Parquet")
+            self._client.raw_insert(
+                _inlet_of(aside), list(COLUMNS), opened, settings=_INSERT, fmt="Parquet"
+            )
 
     def _require_whole(self, aside: str, day: date, exported: Day) -> None:
         """See that the table aside has the day as the manifest has it, and nothing else.
@@ -164,18 +179,31 @@ class _Import:
 
     @contextmanager
     def _table_aside(self) -> Iterator[str]:
+        """Give a table like `imported_events`, with what fills it, for a day."""
         aside = f"{_ASIDE}{secrets.token_hex(4)}"
-        self._client.command(_CREATE, parameters={"aside": aside})
+        names = {"aside": aside, "inlet": _inlet_of(aside), "view": f"{aside}_view"}
         try:
+            self._client.command(_CREATE, parameters={"aside": aside})
+            self._client.command(_CREATE_INLET.format_map(names))
+            self._client.command(_CREATE_VIEW.format_map(names))
             yield aside
         finally:
-            self._client.command(_DROP, parameters={"aside": aside})
+            for name in reversed(names.values()):
+                self._drop(name)
 
     def _drop_left(self) -> None:
         """Drop the tables of runs that were killed."""
         parameters = {"aside": _ASIDE, "seconds": _LEFT_AFTER_S}
         for (aside,) in self._client.query(_SELECT_LEFT, parameters=parameters).result_rows:
-            self._client.command(_DROP, parameters={"aside": aside})
+            self._drop(aside)
+
+    def _drop(self, aside: str) -> None:
+        self._client.command(_DROP, parameters={"aside": aside})
+
+
+def _inlet_of(aside: str) -> str:
+    """Return the name of the table that takes the rows of files for a table aside."""
+    return f"{aside}_inlet"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from runtime.settings import Settings
 
 TODAY = datetime.now(UTC).date()
 DAY_MS = 86_400_000
+_OF_SEVERAL = re.compile(r"\bArray\((?:Dynamic|JSON|Array)\b[^']*")
 ROLLUPS = ("event_counts_15m", "user_counts_15m", "session_stats_15m")
 TTL = "toDateTime(received_at) + toIntervalDay(30)"
 RUN_TRACK = "import sys; from cli.main import track; track(sys.argv[1:])"
@@ -53,7 +55,7 @@ class Tables:
 
     def reset(self) -> None:
         """Empty the tables, and let them be as they were made."""
-        for name in self.names():
+        for name in reversed(self.names()):
             if name.startswith("imported_events_aside"):
                 self.clickhouse.command(f"DROP TABLE {name} SYNC")
         for name in ("events", "imported_events", *ROLLUPS):
@@ -91,7 +93,9 @@ class Tables:
         paths = [f"metadata.{name}" for name in ("s", "n", "l")]
         texts = ", ".join(f"toString({path}), dynamicType({path})" for path in paths)
         select = _EVERYTHING.format(table=table, day=day, texts=texts)
-        return list(self.clickhouse.query(select).result_rows)
+        return [
+            tuple(map(_with_lists_alike, row)) for row in self.clickhouse.query(select).result_rows
+        ]
 
     def scalar(self, select: str) -> Any:
         """Return the one value of a SELECT."""
@@ -167,6 +171,15 @@ class Tables:
         """Drop the database."""
         self.clickhouse.command(f"DROP DATABASE {self.settings.namespace}")
         self.clickhouse.close()
+
+
+def _with_lists_alike(value: Any) -> Any:
+    """Return a text of types with one word for those of lists of objects, lists or several kinds.
+
+    ClickHouse takes the one that it has at hand from other rows of the block, which is so when
+    events are written too. Their values are compared as text.
+    """
+    return _OF_SEVERAL.sub("List", value) if isinstance(value, str) else value
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

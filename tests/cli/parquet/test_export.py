@@ -261,9 +261,10 @@ def test_a_day_that_goes_on_changing_is_not_exported(
 
 def test_an_answer_that_breaks_off_leaves_no_day(tables: Tables, folder: Path) -> None:
     tables.clickhouse.command(
-        "INSERT INTO events SELECT toString(number), 'u', 'play', received_at, "
-        f"toDateTime64('{day_before(1)} 00:00:00', 3, 'UTC'), '{{}}', '', number, 0, number "
-        "FROM numbers(1000000)"
+        "INSERT INTO events "
+        "SELECT toString(number), 'u', 'play', at, at, '{}', '', number, 0, number FROM "
+        f"(SELECT number, toDateTime64('{day_before(1)} 00:00:00', 3, 'UTC') AS at "
+        "FROM numbers(1000000))"
     )
     ended = threading.Event()
     killer = tables.beside()
