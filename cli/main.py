@@ -155,7 +155,7 @@ def export_(folder: Path, since: datetime | None, until: datetime | None) -> Non
     everything of it is in the table, whole or not at all, and named in DIR/manifest.json with its
     counts. What is there already is not written again, unless the day has got other rows since. Run
     it every day, and again after it was cut off. Exit code 0 means that every day that was asked
-    for, by default every day that is over, is in the folder or has expired.
+    for, by default every day that is over, is in the folder or has begun to expire.
     """
     from cli.addresses import with_exporter
     from cli.parquet.export import export

@@ -51,23 +51,23 @@ FROM (
 WHERE number > 0 AND number % {rows:UInt64} = 0
 """
 _TOKENS = r'"(?:[^"\\\\]|\\\\.)*"|[^",:\\[\\]{}]+|[,:\\[\\]{}]'
+# The text without quotes is made for rows alone that have a double, or a text that looks like one.
 _SELECT_PIECE = """
 SELECT
     {log:String} AS log_id, event_id, user_id, event, timestamp, received_at,
     multiIf(
-        plain = quoted OR NOT match(quoted, '"-?[0-9]+"'), plain,
+        NOT match(quoted, '[:,\\\\[]"-?[0-9]'), quoted,
+        NOT match(quoted, '[:,\\\\[]"-?[0-9]+"'), toJSONString(metadata),
         arrayStringConcat(arrayMap(
             (one, other) -> if(one != other AND match(one, '^-?[0-9]+$'), one || '.0', one),
-            extractAll(plain, '%(tokens)s'), extractAll(quoted, '%(tokens)s')
+            extractAll(toJSONString(metadata), '%(tokens)s'), extractAll(quoted, '%(tokens)s')
         ))
     ) AS metadata,
     source, log_offset, kafka_partition, kafka_offset
 FROM (
-    SELECT *, toJSONString(metadata) AS plain FROM (
-        SELECT *, toJSONString(metadata) AS quoted FROM events
-        WHERE toDate(received_at) = {received:Date}%(range)s
-        SETTINGS output_format_json_quote_64bit_floats = 1
-    )
+    SELECT *, toJSONString(metadata) AS quoted FROM events
+    WHERE toDate(received_at) = {received:Date}%(range)s
+    SETTINGS output_format_json_quote_64bit_floats = 1
 )
 """
 _AT_OR_AFTER = """(
