@@ -16,6 +16,7 @@ from cli.parquet.days import is_whole
 from cli.parquet.folder import Folder, open_to_read
 from cli.parquet.manifest import Manifest, Span, describe_difference
 from cli.parquet.tallies import count_days, read_days_kept, tally_events, tally_imported
+from cli.repair.findings import counted
 from processors.writer.commits import now_ms
 from runtime.clickhouse import Client, connect_sync
 from runtime.settings import Settings
@@ -46,7 +47,10 @@ def compare_export(settings: Settings, path: Path, log: str) -> Iterator[Compare
 def _compare_files(folder: Folder, manifest: Manifest) -> Compared:
     files = [file for day in manifest.days.values() for file in day.files]
     faults = [fault for file in files if (fault := folder.find_fault(file))]
-    return Compared(f"{folder.path}: {len(manifest.days):,} days in {len(files):,} files", faults)
+    return Compared(
+        f"{folder.path}: {counted(len(manifest.days), 'day')} in {counted(len(files), 'file')}",
+        faults,
+    )
 
 
 def _compare_events(client: Client, path: Path, manifest: Manifest) -> Compared:
@@ -70,5 +74,5 @@ def _compare(what: str, manifest: Manifest, tallies: Mapping[date, Mapping[int, 
         fault = describe_difference(manifest.days[day].partitions, tally)
         if fault:
             compared.differences.append(f"{day}: {fault}")
-    compared.what = f"{what}: {len(tallies):,} days, {rows:,} rows"
+    compared.what = f"{what}: {counted(len(tallies), 'day')}, {counted(rows, 'row')}"
     return compared

@@ -29,6 +29,7 @@ from cli.parquet.pieces import ROWS_A_FILE, SETTINGS, Piece, pieces_of, read_bou
 from cli.parquet.settled import read_settled
 from cli.parquet.tallies import count_days, read_days_kept, tally_events
 from cli.progress import Bar
+from cli.repair.findings import counted
 from processors.writer.commits import now_ms
 from runtime.clickhouse import ClickHouseError, Client, connect_sync
 from runtime.failpoints import failpoint
@@ -99,36 +100,40 @@ class _Export:
     def run(
         self, manifest: Manifest, states: Mapping[date, State], rows: Mapping[date, int]
     ) -> None:
-        """Export each day that is due; `rows` is how many events each has, for the progress."""
+        """Export each day that is due; `rows` is how many events each had when it was judged."""
         done = sum(state is State.EXPORTED for state in states.values())
         due = [day for day, state in states.items() if state.is_due]
         with Bar(self._console, "events", sum(rows[day] for day in due)) as bar:
             for day in due:
-                exported = self._export_day(manifest.log, day, bar)
+                exported = self._export_day(manifest.log, day, rows[day], bar)
                 manifest = self._folder.publish(manifest, day, exported)
                 self._say_exported(day, exported, states[day])
         click.echo(
-            f"{self._folder.path}: {len(due)} days exported now, {done} were there already, "
-            f"{len(manifest.days)} in all"
+            f"{self._folder.path}: {counted(len(due), 'day')} exported now, "
+            f"{done} were there already, {len(manifest.days)} in all"
         )
 
     def _say_exported(self, day: date, exported: Day, state: State) -> None:
         again = " again, because its rows have changed" if state is State.CHANGED else ""
         self._console.print(
-            f"✓ {day}: {exported.rows:,} events, {exported.bytes:,} bytes in "
-            f"{len(exported.files)} files{again}",
+            f"✓ {day}: {counted(exported.rows, 'event')}, {exported.bytes:,} bytes in "
+            f"{counted(len(exported.files), 'file')}{again}",
             highlight=False,
             soft_wrap=True,
         )
 
-    def _export_day(self, log: str, day: date, bar: Bar) -> Day:
-        """Write a day's files as a draft, and see that nothing came into the day meanwhile."""
+    def _export_day(self, log: str, day: date, judged: int, bar: Bar) -> Day:
+        """Write a day's files as a draft, and see that nothing came into the day meanwhile.
+
+        It must not have fewer rows than when it was judged: those before it may take hours, in
+        which it may begin to expire.
+        """
         for _ in range(_ATTEMPTS):
             before = tally_events(self._client, day)
             files = self._write_files(log, day, bar)
             rows = sum(file.rows for file in files)
             after = tally_events(self._client, day)
-            if before == after and rows == sum(span.rows for span in after.values()):
+            if before == after and rows == sum(span.rows for span in after.values()) >= judged:
                 size = sum(file.bytes for file in files)
                 return Day(rows, size, _now(), after, files)
         raise ServerAwayError(

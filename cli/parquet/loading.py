@@ -28,6 +28,7 @@ from cli.parquet.manifest import Day, File, describe_difference
 from cli.parquet.pieces import COLUMNS
 from cli.parquet.tallies import IMPORTED_EVENTS, count_strangers, tally_imported
 from cli.progress import Bar
+from cli.repair.findings import counted
 from processors.writer.storage import LINES
 from runtime.clickhouse import ClickHouseError, Client, connect_sync
 from runtime.failpoints import failpoint
@@ -127,11 +128,13 @@ class _Import:
             for day, exported in lacking.items():
                 self._import_day(day, exported, bar)
                 self._console.print(
-                    f"✓ {day}: {exported.rows:,} events imported", highlight=False, soft_wrap=True
+                    f"✓ {day}: {counted(exported.rows, 'event')} imported",
+                    highlight=False,
+                    soft_wrap=True,
                 )
                 failpoint("import.after_day")
         click.echo(
-            f"{self._folder.path}: {len(lacking)} days imported now, "
+            f"{self._folder.path}: {counted(len(lacking), 'day')} imported now, "
             f"{len(days) - len(lacking)} were there already"
         )
 

@@ -131,4 +131,4 @@ def _fault_of(day: date, exported: Day) -> str | None:
 def _words(span: Span | None) -> str:
     if span is None:
         return "no rows"
-    return f"{span.rows:,} rows of offsets {span.first} to {span.last}"
+    return f"{span.rows:,} row{'s' * (span.rows != 1)} of offsets {span.first} to {span.last}"

@@ -137,7 +137,7 @@ def test_a_day_that_got_or_lost_rows_is_exported_again(
     assert export(tables.settings, folder)
     said = capsys.readouterr().out
     assert re.search(f"✓ {day_before(2)}: 43 events, .* again, because its rows have changed", said)
-    assert "1 days exported now, 1 were there already, 2 in all" in said
+    assert "1 day exported now, 1 were there already, 2 in all" in said
     require_sound(tables, folder, [1, 2])
     tables.clickhouse.command(
         f"ALTER TABLE events DELETE WHERE event_id = '{day_before(1)}-7' SETTINGS mutations_sync=2"

@@ -121,7 +121,7 @@ def test_the_first_partition_that_differs_is_named() -> None:
     wanted = EXPORTED.partitions
     assert describe_difference(wanted, dict(reversed(wanted.items()))) is None
     assert describe_difference(wanted, {0: Span(2, 10, 14)}) == (
-        "partition 11 has no rows, and must have 1 rows of offsets 7 to 7"
+        "partition 11 has no rows, and must have 1 row of offsets 7 to 7"
     )
     assert describe_difference(wanted, {**wanted, 0: Span(2, 10, 12)}) == (
         "partition 0 has 2 rows of offsets 10 to 12, and must have 2 rows of offsets 10 to 14"
