@@ -30,6 +30,7 @@ class Stack:
         kafka: bootstrap servers.
         clickhouse: URL of the user who may do everything that commands do, with its password.
         analyst: URL for a person with questions; empty for a ClickHouse that is not ours.
+        exporter: URL of the user who reads events for an export; empty likewise.
         namespace: first word of its topics, name of its database.
         partitions: partitions of each topic.
         kafka_security, kafka_user, kafka_password, kafka_ca: how one enters Kafka.
@@ -49,6 +50,7 @@ class Stack:
     kafka_password: str = field(default="", repr=False)
     kafka_ca: str = ""
     certificate: str = ""
+    exporter: str = field(default="", repr=False)
 
     @property
     def kafka_servers(self) -> KafkaServers:
@@ -75,6 +77,14 @@ def with_stack(settings: Settings) -> Settings:
     """
     stack = find_stack(settings.home)
     return settings if stack is None else settings_on(stack, settings)
+
+
+def with_exporter(settings: Settings) -> Settings:
+    """Return what `with_stack` does, with ClickHouse's user for exports where the stack has one."""
+    stack = find_stack(settings.home)
+    if stack is not None and stack.exporter and not settings.clickhouse:
+        settings = dataclasses.replace(settings, clickhouse=stack.exporter)
+    return with_stack(settings)
 
 
 def settings_on(stack: Stack, settings: Settings) -> Settings:

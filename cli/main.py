@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
 
 import click
 
@@ -108,7 +111,14 @@ def acls(apply: bool, renamed: tuple[str, ...]) -> None:
 
 
 @track.command()
-def verify() -> None:
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of `track export`: see that its files are whole, and hold it against the tables "
+    "as far as its days are still there.",
+)
+def verify(export: Path | None) -> None:
     """Hold topics, tables and rollups against each other; exit code 0 only if all agree.
 
     It changes nothing, and may be run while events come in.
@@ -117,7 +127,60 @@ def verify() -> None:
     from cli.verify import verify as run_verify
 
     with refusals():
-        sys.exit(0 if run_verify(with_stack(_settings())) else 1)
+        sys.exit(0 if run_verify(with_stack(_settings()), export) else 1)
+
+
+def _days(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which days of receipt are meant."""
+    day = click.DateTime(["%Y-%m-%d"])
+    until = click.option("--until", type=day, metavar="DAY", help="The last day (YYYY-MM-DD, UTC).")
+    since = click.option("--from", "since", type=day, metavar="DAY", help="The first day.")
+    return since(until(command))
+
+
+@track.command("export")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    required=True,
+    help="The folder; it is made if it is not there. Each log has a folder of its own.",
+)
+@_days
+def export_(folder: Path, since: datetime | None, until: datetime | None) -> None:
+    """Write the events of each day into Parquet files, before they expire.
+
+    A day is the day (UTC) on which Kafka received the events. It is written when it is over and
+    everything of it is in the table, whole or not at all, and named in DIR/manifest.json with its
+    counts. What is there already is not written again, unless the day has got other rows since. Run
+    it every day, and again after it was cut off. Exit code 0 means that every day that was asked
+    for, by default every day that is over, is in the folder or has begun to expire.
+    """
+    from cli.addresses import with_exporter
+    from cli.parquet.export import export
+
+    with refusals():
+        settings = with_exporter(_settings())
+        done = export(settings, folder, first=_day(since), last=_day(until))
+    sys.exit(0 if done else 1)
+
+
+@track.command("import")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@_days
+def import_(folder: Path, since: datetime | None, until: datetime | None) -> None:
+    """Bring days that were exported into DIR back, into the table imported_events.
+
+    Ask the view all_events for these and all others, each event once. Counts and sessions stay as
+    they are: they have outlived the events. Files are compared with DIR/manifest.json first. A
+    day that is there already is not imported again, and a run that was cut off can be repeated.
+    """
+    from cli.addresses import with_stack
+    from cli.parquet.loading import import_days
+
+    with refusals():
+        import_days(with_stack(_settings()), folder, first=_day(since), last=_day(until))
 
 
 @track.command()
@@ -265,6 +328,10 @@ def main() -> None:
     except ServerError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+
+
+def _day(moment: datetime | None) -> date | None:
+    return None if moment is None else moment.date()
 
 
 def _settings() -> Settings:

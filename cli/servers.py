@@ -17,6 +17,7 @@ from cli.supervisor import Say
 from deploy.local import downloads
 from deploy.local.clickhouse import (
     ANALYST,
+    EXPORTER,
     USERS,
     Ports,
     analyst_limits,
@@ -41,12 +42,14 @@ class LocalServers:
         programs: the servers that are to be started.
         clickhouse: URL of each user; of a ClickHouse that is not ours all are the same.
         analyst: URL for a person with questions; empty for a ClickHouse that is not ours.
+        exporter: URL of the user who reads events for an export; empty likewise.
         partitions: how many partitions the topics have.
     """
 
     programs: tuple[Program, ...]
     clickhouse: Mapping[str, str]
     analyst: str
+    exporter: str
     partitions: int
 
 
@@ -57,7 +60,7 @@ def local_servers(settings: Settings, home: Path, say: Say) -> LocalServers:
         ServerError: the files could not be had.
     """
     programs: list[Program] = []
-    clickhouse, analyst = dict.fromkeys(USERS, settings.clickhouse), ""
+    clickhouse, analyst, exporter = dict.fromkeys(USERS, settings.clickhouse), "", ""
     partitions = settings.partitions
     try:
         downloads.swagger_ui(say)
@@ -84,10 +87,10 @@ def local_servers(settings: Settings, home: Path, say: Say) -> LocalServers:
             )
         )
         clickhouse = user_urls(settings.clickhouse_port, keep_passwords(folder))
-        analyst = clickhouse[ANALYST]
+        analyst, exporter = clickhouse[ANALYST], clickhouse[EXPORTER]
         if not landlock_version():
             say(f"[yellow]![/] {NOT_CONFINED}")
-    return LocalServers(tuple(programs), clickhouse, analyst, partitions)
+    return LocalServers(tuple(programs), clickhouse, analyst, exporter, partitions)
 
 
 def local_ports(settings: Settings) -> Mapping[str, int]:

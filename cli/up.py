@@ -167,6 +167,7 @@ def _plan(settings: Settings, home: Path, track: Path, ring: KeyRing, say: Say) 
         kafka_password=settings.kafka_password,
         kafka_ca=settings.kafka_ca,
         certificate=_absolute(settings.tls_certificate),
+        exporter=servers.exporter,
     )
     decided = {
         "TRACK_HOME": str(home),

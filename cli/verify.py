@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from cli.comparison.compared import Compared
 from cli.comparison.places import Place, read_announced, read_places
 from cli.comparison.rollups import compare_rollup, memory_of, recount_of
 from cli.comparison.rows import Rows, compare_rows, doubled_before, offsets_from
 from cli.comparison.runs import Runs
+from cli.parquet.comparison import compare_export
 from cli.table_settings import retention
 from contracts.tables import TABLE_OF_TOPIC, BaseTable
 from contracts.topics import Topics
@@ -35,34 +37,28 @@ from runtime.startup import ServerAwayError, require_log
 _MOMENT_S = 0.5
 
 
-@dataclass(slots=True)
-class Compared:
-    """What was compared, and each difference as a sentence."""
-
-    what: str
-    differences: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """A line for people, and one more for each difference."""
-        mark = "✗" if self.differences else "✓"
-        return "\n    ".join((f"{mark} {self.what}", *self.differences))
-
-
-def verify(settings: Settings) -> bool:
+def verify(settings: Settings, export: Path | None = None) -> bool:
     """Compare everything and print what was found; return whether all agrees.
 
+    `export` is a folder of exported events, to be held against the tables too.
+
     Raises:
-        StartupError: Kafka or ClickHouse does not answer, or they belong to different logs.
+        StartupError: Kafka or ClickHouse does not answer, or they belong to different logs; the
+            folder cannot be read.
     """
-    return asyncio.run(print_verdict(settings))
+    return asyncio.run(print_verdict(settings, export))
 
 
-async def print_verdict(settings: Settings) -> bool:
+async def print_verdict(settings: Settings, export: Path | None = None) -> bool:
     """Do what `verify` does, within an event loop."""
-    await require_log(settings)
+    log = await require_log(settings)
     agrees = True
     try:
         async for compared in compare(settings):
+            click.echo(str(compared))
+            agrees = agrees and not compared.differences
+        # Nothing else is at work in this loop.
+        for compared in compare_export(settings, export, log.id) if export else ():
             click.echo(str(compared))
             agrees = agrees and not compared.differences
     except (KafkaError, ClickHouseError, TimeoutError) as error:

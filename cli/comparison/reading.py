@@ -7,7 +7,7 @@ whose ends touch. Never: a wait without an end.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ async def read_pieces(
     end: int,
     *,
     stalled_s: float = STALLED_S,
-) -> AsyncIterator[Piece]:
+) -> AsyncGenerator[Piece, None]:
     """Give the records from `first` to before `end`, which must lie within the log.
 
     Raises:

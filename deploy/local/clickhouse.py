@@ -27,7 +27,9 @@ from runtime.settings import ANALYST_LIMITS, Settings
 
 START_SECONDS = 60
 # A user for each task; users.xml says what each may do.
-ADMIN, WRITER, QUERY, CHECK, ANALYST = USERS = ("track", "writer", "query", "check", "analyst")
+ADMIN, WRITER, QUERY, CHECK, EXPORTER, ANALYST = USERS = (
+    "track", "writer", "query", "check", "exporter", "analyst"
+)  # fmt: skip
 Passwords = Mapping[str, str]
 Limits = Mapping[str, int]
 _GRACE_S = 15

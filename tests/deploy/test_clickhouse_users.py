@@ -24,6 +24,7 @@ from deploy.local.clickhouse import (
     ADMIN,
     ANALYST,
     CHECK,
+    EXPORTER,
     QUERY,
     USERS,
     WRITER,
@@ -38,7 +39,7 @@ from runtime.settings import Settings
 pytestmark = pytest.mark.timeout(120)
 DEFAULT = "default"  # the server's own session, without a password
 EVERYBODY = (*USERS, DEFAULT)
-READERS = (QUERY, CHECK, ANALYST)
+READERS = (QUERY, CHECK, EXPORTER, ANALYST)
 ROW = json.dumps(
     {
         "event_id": "1", "user_id": "ada", "event": "play", "timestamp": 0, "received_at": 0,
@@ -100,7 +101,10 @@ async def _migrate(settings: Settings) -> None:
 # Statements that work for whoever may, and those who may.
 ALLOWED = [
     ("SELECT count() FROM log", USERS),
-    ("SELECT count() FROM events", (ADMIN, WRITER, QUERY, ANALYST)),
+    ("SELECT count() FROM events", (ADMIN, WRITER, QUERY, EXPORTER, ANALYST)),
+    ("SELECT count() FROM imported_events", (ADMIN, ANALYST)),
+    ("SELECT count() FROM all_events", (ADMIN, ANALYST)),
+    ("SELECT any(is_shown) FROM imported_days", (ADMIN, ANALYST)),
     ("SELECT count() FROM rejected_events", (ADMIN, WRITER, ANALYST)),
     ("SELECT count() FROM sessions", (ADMIN, WRITER, QUERY, ANALYST)),
     ("SELECT count() FROM user_counts_15m", (ADMIN, WRITER, QUERY, ANALYST)),
@@ -113,6 +117,7 @@ ALLOWED = [
     ("INSERT INTO migrations (name) SELECT '' WHERE 0", (ADMIN,)),
     ("CREATE TABLE twin AS events", (ADMIN,)),
     ("ALTER TABLE twin ATTACH PARTITION '1970-01-01' FROM events", (ADMIN,)),
+    ("ALTER TABLE twin REPLACE PARTITION '1970-01-01' FROM events", (ADMIN,)),
     ("ALTER TABLE twin DELETE WHERE user_id = 'nobody'", (ADMIN,)),
     ("ALTER TABLE twin DROP PARTITION '1970-01-01'", (ADMIN,)),
     ("ALTER TABLE twin MODIFY SETTING merge_selector_base = 9", (ADMIN,)),
@@ -128,7 +133,7 @@ ALLOWED = [
     ("SELECT count() FROM system.processes", (ADMIN,)),
     ("SET max_threads = 1", EVERYBODY),
     ("SET readonly = 0", (ADMIN, WRITER, DEFAULT)),
-    ("EXPLAIN SELECT * FROM events", (ADMIN, WRITER, QUERY, ANALYST)),
+    ("EXPLAIN SELECT * FROM events", (ADMIN, WRITER, QUERY, EXPORTER, ANALYST)),
     ("EXPLAIN SELECT 1", EVERYBODY),
 ]
 
@@ -382,6 +387,6 @@ def test_a_folder_of_an_earlier_version_keeps_its_passwords_and_gets_new_ones(
     passwords = keep_passwords(tmp_path)
     assert (passwords[ADMIN], passwords[ANALYST]) == ("s" * 32, "a" * 16)
     assert set(passwords) == set(USERS)
-    assert len(set(passwords.values())) == 5
+    assert len(set(passwords.values())) == 6
     assert keep_passwords(tmp_path) == passwords
     assert path.stat().st_mode & 0o777 == 0o600

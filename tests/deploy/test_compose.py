@@ -32,12 +32,13 @@ TREE = Path(__file__).parents[2]
 DEPLOY = TREE / "deploy"
 FILE = DEPLOY / "compose.yaml"
 SERVICES = ("migrate", "ingest", "sessionizer", "writer", "query")
-COMMANDS = ("migrate", "keys")  # they end by themselves
+COMMANDS = ("migrate", "keys", "export")  # they end by themselves
 SECRET_OF = {
     "track": "clickhouse_url",
     "writer": "clickhouse_writer_url",
     "query": "clickhouse_query_url",
     "check": "clickhouse_check_url",
+    "exporter": "clickhouse_exporter_url",
 }
 SETTINGS = {each.metadata["name"] for each in fields(Settings)}
 
@@ -77,7 +78,7 @@ def test_docker_takes_it_where_it_can_read_it() -> None:
 
 
 def test_every_part_is_there(services: dict[str, Any]) -> None:
-    assert services.keys() == {"kafka", "clickhouse", "proxy", "keys", *SERVICES}
+    assert services.keys() == {"kafka", "clickhouse", "proxy", "keys", "export", *SERVICES}
     assert services["kafka"]["image"] == KAFKA_IMAGE
     assert services["clickhouse"]["image"] == CLICKHOUSE_IMAGE
 
@@ -194,7 +195,7 @@ def test_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
         password = re.fullmatch(f"http://{user}:([0-9a-f]{{48}})@clickhouse:8123", url)
         assert password
         passwords[user] = password[1]
-    assert len(set(passwords.values())) == 5
+    assert len(set(passwords.values())) == 6
     users = ElementTree.fromstring(made["clickhouse_users.xml"]).find("users")
     assert users is not None
     hashes = {each.tag: each.findtext("password_sha256_hex") for each in users}
@@ -215,7 +216,7 @@ def test_an_older_installation_gets_the_passwords_that_it_lacks(tmp_path: Path) 
 def test_each_service_is_given_its_own_user(services: dict[str, Any]) -> None:
     for name, user in (
         ("migrate", "track"), ("writer", "writer"), ("query", "query"),
-        ("ingest", "check"), ("sessionizer", "check"),
+        ("ingest", "check"), ("sessionizer", "check"), ("export", "exporter"),
     ):  # fmt: skip
         (secret,) = services[name]["secrets"]
         source = secret if isinstance(secret, str) else secret["source"]
@@ -253,6 +254,13 @@ def _rights(users: str) -> dict[str, object]:
                 if one.tag != "log_queries"
             ]
     return rights
+
+
+def test_exports_are_written_where_they_stay(services: dict[str, Any]) -> None:
+    export = services["export"]
+    assert export["command"] == ["export", "--to", "/exports"]
+    assert export["profiles"], "it starts only where it is asked for"
+    assert export["volumes"] == ["exports:/exports"]
 
 
 def test_keys_are_made_by_a_command_and_read_by_the_services(services: dict[str, Any]) -> None:

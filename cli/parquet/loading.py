@@ -1,0 +1,225 @@
+"""`track import`: days of exported events back into ClickHouse, each of them once.
+
+In: settings, a folder that `track export` wrote. Out: the days in the table `imported_events`, and
+with them in the view `all_events`. Never: a row in `events`, whose views would count it again and
+whose retention would drop it; a part of a day to be seen; a file taken that is not the manifest's.
+
+A day goes into a table of its own first. When that has exactly what the manifest says, it takes the
+day's place in `imported_events`, which ClickHouse does at once (REPLACE PARTITION). So a run that
+was killed leaves a table aside and no row to be seen, and a day that is imported again is there
+once. Of two runs at once both do the same, and the later replaces what the earlier brought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from pathlib import Path
+
+import click
+from rich.console import Console
+from urllib3.exceptions import HTTPError
+
+from cli.parquet.folder import Folder, open_to_read
+from cli.parquet.manifest import Day, File, describe_difference
+from cli.parquet.pieces import COLUMNS
+from cli.parquet.tallies import IMPORTED_EVENTS, count_strangers, tally_imported
+from cli.progress import Bar
+from cli.repair.findings import counted
+from processors.writer.storage import LINES
+from runtime.clickhouse import ClickHouseError, Client, connect_sync
+from runtime.failpoints import failpoint
+from runtime.settings import Settings
+from runtime.startup import ServerAwayError, StartupError, require_log
+
+FAILPOINTS = (
+    "import.after_file",
+    "import.before_publish",
+    "import.after_publish",
+    "import.after_day",
+)
+"""Where a test kills an import."""
+
+_ANSWER_S = 3600.0
+_ASIDE = f"{IMPORTED_EVENTS}_aside_"
+# A table aside whose run has ended: none takes so long for a day.
+_LEFT_AFTER_S = 24 * 3600
+_SELECT_LEFT = """
+SELECT name FROM system.tables
+WHERE database = currentDatabase() AND startsWith(name, {aside:String})
+  AND metadata_modification_time < now() - {seconds:UInt32}
+"""
+_CREATE = "CREATE TABLE {aside:Identifier} AS imported_events"
+# ClickHouse's reader of Parquet makes JSON of texts by its own defaults, which refuse a path that
+# stands twice (seen, 26.7); a cast goes by the settings of the insert. So files go into a table
+# that keeps nothing and has metadata as text, and a view puts the rows into the table aside.
+_CREATE_INLET = """
+CREATE TABLE {inlet} ENGINE = Null
+AS SELECT * REPLACE ('' AS metadata) FROM imported_events LIMIT 0
+"""
+_CREATE_VIEW = """
+CREATE MATERIALIZED VIEW {view} TO {aside}
+AS SELECT * REPLACE (CAST(metadata, 'JSON(max_dynamic_paths = 32)') AS metadata) FROM {inlet}
+"""
+_DROP = "DROP TABLE IF EXISTS {aside:Identifier} SYNC"
+# Completed by the name of the table aside, which an ALTER does not bind.
+_REPLACE = "ALTER TABLE imported_events REPLACE PARTITION ({log:String}, {day:Date}) FROM"
+# Metadata is read as the writer reads it, so that its values have the types that they had.
+_INSERT: dict[str, str | int] = {
+    **{
+        name: value
+        for name, value in LINES.items()
+        if name.startswith(("type_json_", "input_format_"))
+    },
+    "input_format_parquet_allow_missing_columns": 0,
+    "async_insert": 0,
+    "insert_deduplicate": 0,
+    "max_threads": 2,
+    "max_insert_threads": 1,
+}
+
+
+def import_days(
+    settings: Settings, path: Path, *, first: date | None = None, last: date | None = None
+) -> None:
+    """Import the days of a folder that are not there yet, and say so.
+
+    Args:
+        settings: the servers; the user of ClickHouse makes tables.
+        path: the folder.
+        first: the first day that is asked for; by default the first of the folder.
+        last: the last day that is asked for; by default the last of the folder.
+
+    Raises:
+        StartupError: a server does not answer, or folder or file are not what they must be.
+    """
+    with open_to_read(path) as (folder, manifest), _sentences():
+        asyncio.run(require_log(settings))
+        days = {
+            day: exported
+            for day, exported in manifest.days.items()
+            if (first is None or day >= first) and (last is None or day <= last)
+        }
+        with closing(connect_sync(settings, timeout_s=_ANSWER_S)) as client:
+            _Import(client, folder, manifest.log).run(days)
+
+
+class _Import:
+    """The import of days of one log."""
+
+    def __init__(self, client: Client, folder: Folder, log: str) -> None:
+        self._client = client
+        self._folder = folder
+        self._log = log
+        self._console = Console()
+
+    def run(self, days: dict[date, Day]) -> None:
+        """Import each day that is not there as the manifest has it."""
+        self._drop_left()
+        lacking = {
+            day: exported
+            for day, exported in days.items()
+            if tally_imported(self._client, self._log, day) != exported.partitions
+        }
+        with Bar(self._console, "events", sum(each.rows for each in lacking.values())) as bar:
+            for day, exported in lacking.items():
+                self._import_day(day, exported, bar)
+                self._console.print(
+                    f"✓ {day}: {counted(exported.rows, 'event')} imported",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+                failpoint("import.after_day")
+        click.echo(
+            f"{self._folder.path}: {counted(len(lacking), 'day')} imported now, "
+            f"{len(days) - len(lacking)} were there already"
+        )
+
+    def _import_day(self, day: date, exported: Day, bar: Bar) -> None:
+        for file in exported.files:
+            fault = self._folder.find_fault(file)
+            if fault:
+                raise StartupError(
+                    f"{fault}. Nothing of {day} was imported; put the file back from a copy, or "
+                    "export the day again while it is there."
+                )
+        with self._table_aside() as aside:
+            for file in exported.files:
+                self._load(aside, file)
+                failpoint("import.after_file")
+                bar.advance(file.rows)
+            self._require_whole(aside, day, exported)
+            failpoint("import.before_publish")
+            parameters = {"log": self._log, "day": day}
+            self._client.command(f"{_REPLACE} {aside}", parameters=parameters)
+            failpoint("import.after_publish")
+
+    def _load(self, aside: str, file: File) -> None:
+        with (self._folder.path / file.name).open("rb") as opened:
+            self._client.raw_insert(
+                _inlet_of(aside), list(COLUMNS), opened, settings=_INSERT, fmt="Parquet"
+            )
+
+    def _require_whole(self, aside: str, day: date, exported: Day) -> None:
+        """See that the table aside has the day as the manifest has it, and nothing else.
+
+        Raises:
+            StartupError: it has not.
+        """
+        found = tally_imported(self._client, self._log, day, aside)
+        fault = describe_difference(exported.partitions, found)
+        strangers = count_strangers(self._client, self._log, day, aside)
+        if strangers:
+            fault = f"{strangers:,} rows are of another log or day"
+        if fault:
+            raise StartupError(
+                f"The files of {day} do not have what {self._folder.path} says of them: {fault}. "
+                "Nothing of the day was imported."
+            )
+
+    @contextmanager
+    def _table_aside(self) -> Iterator[str]:
+        """Give a table like `imported_events`, with what fills it, for a day."""
+        aside = f"{_ASIDE}{secrets.token_hex(4)}"
+        names = {"aside": aside, "inlet": _inlet_of(aside), "view": f"{aside}_view"}
+        try:
+            self._client.command(_CREATE, parameters={"aside": aside})
+            self._client.command(_CREATE_INLET.format_map(names))
+            self._client.command(_CREATE_VIEW.format_map(names))
+            yield aside
+        finally:
+            for name in reversed(names.values()):
+                self._drop(name)
+
+    def _drop_left(self) -> None:
+        """Drop the tables of runs that were killed."""
+        parameters = {"aside": _ASIDE, "seconds": _LEFT_AFTER_S}
+        for (aside,) in self._client.query(_SELECT_LEFT, parameters=parameters).result_rows:
+            self._drop(aside)
+
+    def _drop(self, aside: str) -> None:
+        self._client.command(_DROP, parameters={"aside": aside})
+
+
+def _inlet_of(aside: str) -> str:
+    """Return the name of the table that takes the rows of files for a table aside."""
+    return f"{aside}_inlet"
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what ClickHouse answers in the middle into a sentence."""
+    try:
+        yield
+    except (ClickHouseError, HTTPError, TimeoutError) as error:
+        raise ServerAwayError(
+            f"ClickHouse failed in the middle ({str(error) or type(error).__name__}); run this "
+            "again: days that were imported are there."
+        ) from error
+    except OSError as error:
+        raise StartupError(
+            f"A file cannot be read: {error}. Nothing of its day was imported."
+        ) from error

@@ -1,0 +1,96 @@
+"""Until when the table has everything that was received.
+
+In: Kafka, with the offsets of sessionizer and writer. Out: a moment; what was received before it is
+in the table `events`. Never: a later moment than that, as far as the broker's clock runs forward
+and is not more than a minute behind this machine's.
+
+First the sessionizer's offsets are asked for, then the writer's. What lies before an offset is
+done; the first record behind it says since when something is not. Where there is none, everything
+is done that had come when it was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+from cli.comparison.reading import read_pieces
+from cli.comparison.rows import received_at
+from contracts.topics import Topics
+from processors.sessionizer.transactions import group_of as sessionizer_group_of
+from processors.writer.commits import now_ms
+from processors.writer.rules import group_of as writer_group_of
+from processors.writer.standings import read_raw_commits
+from runtime.kafka.admin import open_consumer
+from runtime.settings import Settings
+from runtime.startup import ServerAwayError
+
+_CLOCKS_DIFFER_MS = 60_000
+_TRIES, _BETWEEN_TRIES_S = 20, 0.5
+
+
+async def read_settled(settings: Settings) -> int:
+    """Return the moment, in ms since 1970, before which everything received is in `events`.
+
+    Raises:
+        KafkaError: a broker does not answer.
+        ServerAwayError: it has given nothing for a while.
+    """
+    began, topics = now_ms(), Topics.of(settings.namespace)
+    moments = [began - _CLOCKS_DIFFER_MS]
+    async with open_consumer(settings.kafka_servers) as consumer:
+        for topic, group, time_of in (
+            (topics.events, sessionizer_group_of(settings.namespace), _arrival_of),
+            (topics.accepted, writer_group_of(settings.namespace), _receipt_of),
+        ):
+            wheres = [TopicPartition(topic, number) for number in range(settings.partitions)]
+            offsets = await _read_offsets(settings, group, wheres)
+            moments += await _read_moments(consumer, offsets, time_of)
+    return min(moments)
+
+
+async def _read_offsets(
+    settings: Settings, group: str, wheres: Sequence[TopicPartition]
+) -> dict[TopicPartition, int | None]:
+    """Return what a group has committed; a broker that has just begun is asked again."""
+    for _ in range(_TRIES):
+        try:
+            commits = await read_raw_commits(settings.kafka_servers, group, wheres)
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(_BETWEEN_TRIES_S)
+        else:
+            return {where: offset for where, (offset, _) in commits.items()}
+    raise ServerAwayError("Kafka does not tell the offsets of its groups; run this again later.")
+
+
+async def _read_moments(
+    consumer: AIOKafkaConsumer,
+    offsets: Mapping[TopicPartition, int | None],
+    time_of: Callable[[Any], int],
+) -> list[int]:
+    """Return when the first record of each partition was received that is not done, if any."""
+    starts = await consumer.beginning_offsets(list(offsets))
+    ends = await consumer.end_offsets(list(offsets))
+    moments = []
+    for where, offset in offsets.items():
+        first = max(starts[where], offset or 0)
+        async with aclosing(read_pieces(consumer, where, first, ends[where])) as pieces:
+            async for piece in pieces:
+                if piece.records:
+                    moments.append(time_of(piece.records[0]))
+                    break
+    return moments
+
+
+def _arrival_of(record: Any) -> int:
+    return int(record.timestamp)
+
+
+def _receipt_of(record: Any) -> int:
+    """Return when the event of an accepted row was received; one that does not say holds up all."""
+    return received_at(record.value or b"") or 0
