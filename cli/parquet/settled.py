@@ -11,27 +11,22 @@ is done that had come when it was asked.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from cli.comparison.reading import read_pieces
 from cli.comparison.rows import received_at
+from contracts.groups import sessionizer_group, writer_group
 from contracts.topics import Topics
-from processors.sessionizer.transactions import group_of as sessionizer_group_of
 from processors.writer.commits import now_ms
-from processors.writer.rules import group_of as writer_group_of
 from processors.writer.standings import read_raw_commits
 from runtime.kafka.admin import open_consumer
 from runtime.settings import Settings
-from runtime.startup import ServerAwayError
 
 _CLOCKS_DIFFER_MS = 60_000
-_TRIES, _BETWEEN_TRIES_S = 20, 0.5
 
 
 async def read_settled(settings: Settings) -> int:
@@ -39,33 +34,19 @@ async def read_settled(settings: Settings) -> int:
 
     Raises:
         KafkaError: a broker does not answer.
-        ServerAwayError: it has given nothing for a while.
     """
     began, topics = now_ms(), Topics.of(settings.namespace)
     moments = [began - _CLOCKS_DIFFER_MS]
     async with open_consumer(settings.kafka_servers) as consumer:
         for topic, group, time_of in (
-            (topics.events, sessionizer_group_of(settings.namespace), _arrival_of),
-            (topics.accepted, writer_group_of(settings.namespace), _receipt_of),
+            (topics.events, sessionizer_group(settings.namespace), _arrival_of),
+            (topics.accepted, writer_group(settings.namespace), _receipt_of),
         ):
             wheres = [TopicPartition(topic, number) for number in range(settings.partitions)]
-            offsets = await _read_offsets(settings, group, wheres)
+            commits = await read_raw_commits(settings.kafka_servers, group, wheres)
+            offsets = {where: offset for where, (offset, _) in commits.items()}
             moments += await _read_moments(consumer, offsets, time_of)
     return min(moments)
-
-
-async def _read_offsets(
-    settings: Settings, group: str, wheres: Sequence[TopicPartition]
-) -> dict[TopicPartition, int | None]:
-    """Return what a group has committed; a broker that has just begun is asked again."""
-    for _ in range(_TRIES):
-        try:
-            commits = await read_raw_commits(settings.kafka_servers, group, wheres)
-        except GroupCoordinatorNotAvailableError:
-            await asyncio.sleep(_BETWEEN_TRIES_S)
-        else:
-            return {where: offset for where, (offset, _) in commits.items()}
-    raise ServerAwayError("Kafka does not tell the offsets of its groups; run this again later.")
 
 
 async def _read_moments(

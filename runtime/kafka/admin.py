@@ -7,6 +7,7 @@ key. Never: a setting of an existing topic changed; a wait without an end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -189,9 +190,10 @@ async def read_group_offsets(
         KafkaError: the coordinator does not tell within five seconds.
     """
     for _ in range(_COORDINATOR_ATTEMPTS):
-        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
-        if all(where in found for where in partitions):
-            return dict(found)
+        with contextlib.suppress(CoordinatorNotAvailableError):
+            found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+            if all(where in found for where in partitions):
+                return dict(found)
         await asyncio.sleep(_COORDINATOR_RETRY_S)
     raise CoordinatorNotAvailableError(f"the coordinator of {group} does not tell its offsets")
 
