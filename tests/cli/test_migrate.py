@@ -337,7 +337,7 @@ async def test_retention_follows_the_settings(settings: Settings) -> None:
     changed = dataclasses.replace(
         settings, events_days=7, sessions_days=400, counts_days=500, user_counts_months=0
     )
-    assert len(await run_migrations(changed)) == 5
+    assert len(await run_migrations(changed)) == 7
     assert "TTL toDateTime(received_at) + toIntervalDay(7)" in await engine_of(settings, "events")
     assert "TTL last_received_at + toIntervalDay(400)" in await engine_of(
         settings, "session_stats_15m"
