@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner, Result
 
 from cli.main import track
@@ -29,6 +28,7 @@ from contracts.log import Log
 from contracts.topics import Partitioner, Topics
 from runtime.clickhouse import connect_sync
 from runtime.failpoints import FAILPOINT
+from runtime.kafka.admin import open_consumer
 from runtime.settings import Settings
 from runtime.startup import require_log
 from tests.environments import environment_of
@@ -148,11 +148,25 @@ class Living:
     def wait_until_done(self) -> None:
         """Wait until everything sent is processed, and every record has its row or went."""
         asyncio.run(wait_until_processed(self.settings, self.require_alive))
+        asyncio.run(self._wait_for_ends_of_transactions())
         deadline = time.monotonic() + _DONE_WITHIN_S
         while (lacking := self.lacking()) and time.monotonic() < deadline:
             self.require_alive()
             time.sleep(0.1)
         assert lacking == {}
+
+    async def _wait_for_ends_of_transactions(self) -> None:
+        """Wait until readers see what was committed: of each topic at another moment."""
+        places = [
+            TopicPartition(topic, number)
+            for topic in (self.topics.accepted, self.topics.sessions, self.topics.rejected)
+            for number in range(self.settings.partitions)
+        ]
+        everything = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka)
+        async with everything, open_consumer(self.settings.kafka_servers) as committed:
+            async with asyncio.timeout(_DONE_WITHIN_S):
+                while await everything.end_offsets(places) != await committed.end_offsets(places):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
     def lacking(self) -> dict[str, int]:
         """Return how many records of each topic have neither a row nor anything left of one."""
@@ -183,16 +197,22 @@ class Living:
         assert result.exit_code == code, result.output
         return result.output
 
+    def start_process(self, *arguments: str, failpoint: str = "") -> subprocess.Popen[str]:
+        """Start a command as a process of its own."""
+        return subprocess.Popen(
+            [TRACK, *arguments],
+            env={**environment_of(self.settings), FAILPOINT: failpoint},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def run_process(self, *arguments: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command as a process of its own."""
-        return subprocess.run(
-            [TRACK, *arguments],
-            env={**os.environ, **environment_of(self.settings), FAILPOINT: failpoint},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        process = self.start_process(*arguments, failpoint=failpoint)
+        said, _ = process.communicate(timeout=100)
+        return subprocess.CompletedProcess(process.args, process.returncode, said)
 
     # --- what is kept -----------------------------------------------------------------------------
 

@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
-from contracts.timestamps import format_timestamp
+from tests.cli.forgetting.lives import event, live
 from tests.cli.forgetting.living import Living
-from tests.processors.writer.pipeline import NOW_MS
 
 NAME = "ada-lovelace"
 HOSTILE = f"{NAME}'); DROP TABLE events; --\n\x1b[2J\"\\ö😀"
-MINUTE_MS = 60_000
-
-
-def event(name: str, user_id: str, minutes: float, **more: Any) -> dict[str, Any]:
-    """Return an event of so many minutes ago."""
-    at = format_timestamp(NOW_MS - int(minutes * MINUTE_MS))
-    return {"event": name, "user_id": user_id, "timestamp": at, **more}
-
-
-def life_of(user_id: str) -> list[dict[str, Any] | bytes]:
-    """Return what a user does: a session, an open play, a waiting stop, something else."""
-    return [
-        event("play", user_id, 50, metadata={"song": user_id}),
-        event("stop", user_id, 47),
-        event("buy", user_id, 46, event_id=f"buy of {user_id}"),
-        event("buy", user_id, 45),
-        event("play", user_id, 40),
-        event("stop", user_id, 44),
-    ]
-
-
-def bad_of(user_id: str) -> list[bytes]:
-    """Return what names a user and is no event."""
-    return [
-        json.dumps({"event": "date", "user_id": user_id}).encode(),
-        json.dumps({"event": 17, "user_id": user_id}, ensure_ascii=False).encode(),
-    ]
-
-
-def live(living: Living, *user_ids: str) -> None:
-    """Let users do all of it, and wait until it is in the tables."""
-    for user_id in user_ids:
-        living.send(*life_of(user_id))
-        living.send(*bad_of(user_id))
-        living.send(b"\xff nothing to be read", key=user_id.encode())
-    living.wait_until_done()
 
 
 @pytest.mark.timeout(240)
