@@ -103,6 +103,7 @@ class Living:
         self.topics = Topics.of(settings.namespace)
         self.folder = folder
         self.services: list[Service] = []
+        self.counted: dict[str, list[tuple[Any, ...]]] = {}  # what a test has noted of all users
         asyncio.run(run_migrations(settings))
         self.log: Log = asyncio.run(require_log(settings))
         self.clickhouse = connect_sync(settings)
