@@ -344,7 +344,7 @@ async def test_retention_follows_the_settings(settings: Settings) -> None:
     )
     assert "TTL" not in await engine_of(settings, "user_counts_15m")
     assert await run_migrations(changed) == []
-    assert len(await run_migrations(settings)) == 5
+    assert len(await run_migrations(settings)) == 7
     assert "TTL" not in await engine_of(settings, "event_counts_15m")
 
 
