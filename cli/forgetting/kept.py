@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cli.forgetting.rejections import Found, find_rejections
 from cli.forgetting.rows import NAMED, USER_COUNTS, counts_of, rows_of
 from cli.mutations import count_rows
+from cli.repair.findings import counted
 from contracts.forgetting import Marks
 from contracts.tables import REJECTED_EVENTS
 from runtime.clickhouse import AsyncClient
@@ -31,7 +32,7 @@ class Kept:
     def sentences(self) -> list[str]:
         """What is kept of users who are forgotten, one sentence for each table."""
         return [
-            f"{table} has {number:,} rows of users who are forgotten."
+            f"{table} has {counted(number, 'row')} of users who are forgotten."
             for table, number in self.numbers.items()
             if number
         ]

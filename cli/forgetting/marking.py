@@ -16,21 +16,15 @@ from __future__ import annotations
 import asyncio
 import time
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from cli.forgetting.marks import read_marks
+from cli.forgetting.positions import read_positions
 from contracts.forgetting import Mark, encode_mark, user_key
 from contracts.log import Log
 from contracts.topics import Partitioner, Topics
-from processors.sessionizer.position import (
-    POSITION_KEY,
-    Position,
-    decode_position,
-)
-from processors.sessionizer.position import (
-    user_key as state_key,
-)
+from processors.sessionizer.position import user_key as state_key
 from processors.sessionizer.transactions import close, group_of, transactional_producer
 from runtime.failpoints import failpoint
 from runtime.kafka.admin import open_consumer
@@ -42,8 +36,6 @@ FAILPOINTS = ("forget.after_fence", "forget.before_commit", "forget.after_mark")
 
 _ATTEMPTS = 5
 _WITHIN_S = 60.0
-# A position is the last record of every transaction of an owner, so it is seldom far from the end.
-_TAIL_OFFSETS = 2_000
 
 
 async def mark_user(settings: Settings, log: Log, user_id: str) -> Mark:
@@ -78,7 +70,7 @@ async def _mark(settings: Settings, log: Log, user_id: str, partition: int) -> M
             accepted_end = (await ends.end_offsets([accepted]))[accepted]
         mark = Mark(
             partition=partition,
-            offsets=await _read_positions(settings, log),
+            offsets=await read_positions(settings),
             accepted=accepted_end,
             forgotten_at=time.time_ns() // 1_000_000,
         )
@@ -99,45 +91,6 @@ async def _write(
         )
         await producer.send_and_wait(topics.forgotten, encode_mark(mark), key.encode(), partition=0)
         failpoint("forget.before_commit")
-
-
-async def _read_positions(settings: Settings, log: Log) -> tuple[int, ...]:
-    """Return how far each partition of `events` is processed."""
-    topic = Topics.of(settings.namespace).state
-    async with open_consumer(settings.kafka_servers) as consumer:
-        positions = [
-            await _read_position(consumer, TopicPartition(topic, number))
-            for number in range(log.partitions)
-        ]
-    return tuple(position.next for position in positions)
-
-
-async def _read_position(consumer: AIOKafkaConsumer, where: TopicPartition) -> Position:
-    first = (await consumer.beginning_offsets([where]))[where]
-    end = (await consumer.end_offsets([where]))[where]
-    for start in (max(first, end - _TAIL_OFFSETS), first):
-        position = await _last_position(consumer, where, start, end)
-        if position is not None:
-            return position
-    raise StartupError(
-        f"{where.topic} has no position for partition {where.partition}. "
-        f"`track position {where.partition} --to …` sets one."
-    )
-
-
-async def _last_position(
-    consumer: AIOKafkaConsumer, where: TopicPartition, start: int, end: int
-) -> Position | None:
-    found = None
-    if start < end:
-        consumer.assign([where])
-        consumer.seek(where, start)
-        while await consumer.position(where) < end:
-            for records in (await consumer.getmany(where, timeout_ms=200)).values():
-                for record in records:
-                    if record.key == POSITION_KEY and record.value is not None:
-                        found = decode_position(record.value)
-    return found
 
 
 def _latest(mark: Mark, earlier: Mark) -> Mark:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from cli.repair.findings import counted
 from contracts.replays import Place
 from contracts.topics import Topics
 from runtime.kafka.admin import describe_settings, open_admin
@@ -39,7 +40,10 @@ def sentences(
     retention: Mapping[str, Mapping[str, str]], unclear: Sequence[Place], now_ms: int
 ) -> list[str]:
     """Return what remains, one sentence each."""
-    said = [_of_topic(topic, values, now_ms) for topic, values in retention.items()]
+    said = [
+        f"in {', '.join(topics)} of Kafka{_how_long(values, now_ms)}"
+        for values, topics in _by_values(retention).items()
+    ]
     said += [
         "in event_counts and session_stats, the counts of all users: the numbers, without the name",
         "in files of ClickHouse that nothing reads any more: about ten minutes",
@@ -49,24 +53,32 @@ def sentences(
         places = ", ".join(map(str, unclear[:_SHOWN]))
         more = ", …" if len(unclear) > _SHOWN else ""
         said.append(
-            f"in rejected_events, until its days are over: {len(unclear):,} records that cannot be "
-            f"read and contain the text ({places}{more}); `track rejected show` shows them"
+            f"in rejected_events, until its days are over: {counted(len(unclear), 'record')} that "
+            f"cannot be read and contain the text ({places}{more}); see `track rejected show`"
         )
     return said
 
 
-def _of_topic(topic: str, values: Mapping[str, str], now_ms: int) -> str:
+def _by_values(
+    retention: Mapping[str, Mapping[str, str]],
+) -> Mapping[tuple[tuple[str, str], ...], list[str]]:
+    """Return the topics that have the same settings together."""
+    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for topic, values in retention.items():
+        found.setdefault(tuple(values.items()), []).append(topic)
+    return found
+
+
+def _how_long(values: tuple[tuple[str, str], ...], now_ms: int) -> str:
     """Return how long a topic keeps what it has now.
 
     Kafka drops a segment when its last record is too old, and begins another one after a while.
     """
-    segment_ms = int(values[_SEGMENT])
-    if _RETENTION not in values:
+    ms = {name: int(value) for name, value in values}
+    if _RETENTION not in ms:
         return (
-            f"in {topic} of Kafka: what was kept of the user until now, until the broker compacts "
-            f"it, which it does with what is {segment_ms / _DAY_MS:g} days old"
+            ": what it has of the user, until the broker compacts it; it takes what is "
+            f"{ms[_SEGMENT] / _DAY_MS:g} days old"
         )
-    last = datetime.fromtimestamp(
-        (now_ms + int(values[_RETENTION]) + segment_ms + _HOUR_MS) / 1000, UTC
-    )
-    return f"in {topic} of Kafka, until {last:%Y-%m-%d} at the latest: the user's records"
+    last = datetime.fromtimestamp((now_ms + sum(ms.values()) + _HOUR_MS) / 1000, UTC)
+    return f", until {last:%Y-%m-%d} at the latest: the user's records"

@@ -3,9 +3,10 @@
 In: settings, a user. Out: what is kept where, what went, what remains; whether the user was known.
 Never: a change that was not asked for; the user's id where it would stay.
 
-Read `_forget`: the mark comes first, and from then on the user is forgotten for everybody who
-honours it. Then the writer inserts what was on its way, and the tables are cleared. A run that is
-cut off anywhere is finished by the next, which forgets up to its own moment.
+Read `_do`: what was received by now is processed, then the user is marked, and is forgotten from
+then on for everybody who honours marks. Then the writer inserts what was on its way, and the tables
+are cleared. A run that is cut off anywhere is finished by the next, which forgets up to its own
+moment.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from cli.forgetting.marks import read_marks
 from cli.forgetting.rejections import Found
 from cli.forgetting.remaining import read_retention, sentences
 from cli.forgetting.rows import USER_COUNTS
-from cli.forgetting.writer import committed_of, outputs_of, wait_for_writer
+from cli.forgetting.waiting import committed_of, wait_for_sessionizers, wait_for_writer
 from cli.rejected.replay import read_marks as read_replays
 from cli.rejected.replay import replaying
 from cli.rejected.views import escaped, time_text
+from cli.repair.findings import counted
 from contracts.events import MAX_USER_ID_LENGTH
 from contracts.forgetting import Mark, Marks, user_key
 from contracts.log import Log
@@ -137,20 +139,21 @@ async def _state_of(settings: Settings, partition: int, user_id: str) -> UserSta
 
 
 async def _do(settings: Settings, log: Log, client: AsyncClient, user_id: str) -> None:
+    await wait_for_sessionizers(settings)
     mark = await mark_user(settings, log, user_id)
     partition, offset = mark.partition, mark.offsets[mark.partition]
     click.echo(
         f"✓ marked: up to offset {offset} of partition {partition}; its sessionizer begins anew, "
         "without open plays of the user"
     )
-    await wait_for_writer(settings, await outputs_of(settings, partition))
+    await wait_for_writer(settings, partition)
     failpoint("forget.after_wait")
     await _clear_tables(settings, log, client, user_id, mark)
     failpoint("forget.after_tables")
     # A replay that has begun before the mark was written ends here.
     async with replaying(settings) as replay:
         renamed = await replay.forget(user_id)
-    click.echo(f"✓ replayed: {renamed:,} marks no longer name the user")
+    click.echo(f"✓ replayed: the user's name taken out of {counted(renamed, 'mark')}")
 
 
 async def _clear_tables(
@@ -158,12 +161,12 @@ async def _clear_tables(
 ) -> None:
     marks = Marks(log.id, {user_key(log.id, user_id): mark})
     async for table, gone in clear_tables(client, settings.namespace, marks):
-        click.echo(f"✓ {table}: {gone:,} rows gone")
+        click.echo(f"✓ {table}: {counted(gone, 'row')} gone")
     accepted = TopicPartition(Topics.of(settings.namespace).accepted, mark.partition)
     user_counts = UserCounts(
         client, log.id, user_id, mark, lambda: committed_of(settings, accepted)
     )
-    click.echo(f"✓ {USER_COUNTS}: {await user_counts.forget():,} rows gone")
+    click.echo(f"✓ {USER_COUNTS}: {counted(await user_counts.forget(), 'row')} gone")
 
 
 def _say_what_is_known(user_id: str, known: Known) -> None:
@@ -181,9 +184,10 @@ def _say_what_is_known(user_id: str, known: Known) -> None:
         how = " (by the record's key, or the user_id in its value)" * (
             table == REJECTED_EVENTS.name
         )
-        click.echo(f"  {table}: {number:,} rows{how}")
-    click.echo(f"  processors: {known.plays} open plays, {known.stops} waiting stops")
-    click.echo(f"  replayed: {known.replays:,} marks that name the user")
+        click.echo(f"  {table}: {counted(number, 'row')}{how}")
+    plays, stops = counted(known.plays, "open play"), counted(known.stops, "waiting stop")
+    click.echo(f"  processors: {plays}, {stops}")
+    click.echo(f"  replayed: {counted(known.replays, 'mark')} with the user's name")
 
 
 async def _say_what_remains(settings: Settings, found: Found, *, confirmed: bool) -> None:

@@ -128,10 +128,10 @@ class Living:
     # --- who works --------------------------------------------------------------------------------
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Let a sessionizer and a writer work, started again when they ask for it."""
+    def working(self, *names: str) -> Iterator[None]:
+        """Let a sessionizer and a writer work, or one of them, started again when they ask."""
         self.services = [
-            Service(name, self.settings, self.folder) for name in ("sessionizer", "writer")
+            Service(name, self.settings, self.folder) for name in names or ("sessionizer", "writer")
         ]
         try:
             yield

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from tests.cli.forgetting.lives import event, live
+from cli.forgetting import waiting
+from contracts.forgetting import user_key
+from tests.cli.forgetting.lives import event, life_of, live
 from tests.cli.forgetting.living import Living
+from tests.processors.sessionizer.running import wait_until_processed
 
 NAME = "ada-lovelace"
 HOSTILE = f"{NAME}'); DROP TABLE events; --\n\x1b[2J\"\\ö😀"
@@ -21,9 +26,9 @@ def test_the_user_is_nowhere_and_everybody_else_is_as_before(living: Living) -> 
 
         dry = living.say("forget", HOSTILE)
         assert "events: 6 rows" in dry
-        assert "sessions: 1 rows" in dry
+        assert "sessions: 1 row\n" in dry
         assert "rejected_events: 3 rows" in dry
-        assert "1 open plays, 1 waiting stops" in dry
+        assert "1 open play, 1 waiting stop\n" in dry
         assert "Nothing was changed" in dry
         assert "\x1b" not in dry
         assert living.of_others("nobody")["events"] != before["events"]
@@ -54,3 +59,51 @@ def test_who_was_never_seen_is_unknown(living: Living) -> None:
     assert living.run("forget", "").exit_code == 78
     assert living.run("forget", "--json", "17").exit_code == 2
     assert "a\\x00b is unknown" in living.say("forget", "--json", '"a\\u0000b"', code=1)
+
+
+def test_what_is_on_its_way_is_forgotten_too(
+    living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = "on-the-way"
+    with living.working():
+        live(living, user_id)
+    others, counted = living.of_others(user_id), living.of_all()
+    living.send(*life_of(user_id))
+    with monkeypatch.context() as patch:
+        patch.setattr(waiting, "_STALLED_S", 1.0)
+        said = living.say("forget", user_id, "--yes", code=70)
+        assert "Nothing is marked yet: start the sessionizer" in said
+        assert not living.latest(living.topics.forgotten).get(key_of(living, user_id))
+        with living.working("sessionizer"):
+            asyncio.run(wait_until_processed(living.settings))
+            said = living.say("forget", user_id, "--yes", code=70)
+        assert "The user is marked, so nothing of this is lost: start the writer" in said
+    assert living.latest(living.topics.forgotten).get(key_of(living, user_id))
+    with living.working():
+        living.say("forget", user_id, "--yes")
+        assert living.traces_of(user_id) == []
+        assert living.of_others(user_id) == others
+        # What came before it was forgotten is counted among all, once each.
+        before = sum(row[2] for row in next(iter(counted.values())))
+        after = sum(row[2] for row in next(iter(living.of_all().values())))
+        assert after - before == len(life_of(user_id)) - 1  # one was sent before, under its id
+        assert "✗" not in living.say("verify")
+
+
+def key_of(living: Living, user_id: str) -> bytes:
+    """Return the key of a user's mark."""
+    return user_key(living.log.id, user_id).encode()
+
+
+def test_what_cannot_be_read_is_said_and_stays(living: Living) -> None:
+    user_id = "hidden"
+    with living.working():
+        living.send(event("buy", user_id, 3))
+        living.send(b'{"event":"buy","user_id":"hidden"', b'{"user_id":"hidden","event":1}')
+        living.wait_until_done()
+        said = living.say("forget", user_id, "--yes")
+        assert "1 record that cannot be read and contain the text (events/" in said
+        assert living.traces_of(user_id) == ["rejected_events.value"]
+        assert living.rows("SELECT value FROM rejected_events WHERE position(value, 'hidden')") == [
+            ('{"event":"buy","user_id":"hidden"',)
+        ]

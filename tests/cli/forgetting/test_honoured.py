@@ -187,7 +187,7 @@ def test_a_replay_of_somebody_who_is_forgotten_is_refused(forgotten: Living) -> 
             said = forgotten.say(*replay, *options, second, code=1)
             assert "stays as it is: its user is forgotten" in said
         said = forgotten.say("forget", user_id, "--yes")
-        assert "1 marks no longer name the user" in said
+        assert "the user's name taken out of 1 mark" in said
         assert forgotten.traces_of(user_id) == []
         said = forgotten.say(*replay, first)
         assert "was replayed already, as an event of a user who is forgotten" in said
