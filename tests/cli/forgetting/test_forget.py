@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -107,3 +108,19 @@ def test_what_cannot_be_read_is_said_and_stays(living: Living) -> None:
         assert living.rows("SELECT value FROM rejected_events WHERE position(value, 'hidden')") == [
             ('{"event":"buy","user_id":"hidden"',)
         ]
+
+
+@pytest.mark.timeout(240)
+def test_ids_of_any_characters(living: Living) -> None:
+    ids = ["a\x00b", "-yes", "\ufffd \u202e'", "😀" * 256]
+    with living.working():
+        living.send(*(event("buy", user_id, 2) for user_id in (*ids, "ab")))
+        living.wait_until_done()
+        for user_id in ids:
+            assert living.counts_of(user_id) == {"buy": 1}
+            said = living.say("forget", "--json", "--yes", json.dumps(user_id))
+            assert "events: 1 row gone" in said
+            assert not set(said) & {"\x00", "\u202e"}
+            assert living.counts_of(user_id) == {}
+        assert living.counts_of("ab") == {"buy": 1}
+    assert living.run("forget", "--", "-yes").exit_code == 0
