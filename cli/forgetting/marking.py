@@ -14,6 +14,7 @@ that it fences this producer first, nothing was written, and it is done again.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -34,8 +35,9 @@ from runtime.startup import StartupError
 FAILPOINTS = ("forget.after_fence", "forget.before_commit", "forget.after_mark")
 """Where a test kills the command around its transaction."""
 
-_ATTEMPTS = 5
 _WITHIN_S = 60.0
+# Another run that wants the same partition, and its owner, come in between; at another moment each.
+_LONGEST_PAUSE_S = 4.0
 
 
 async def mark_user(settings: Settings, log: Log, user_id: str) -> Mark:
@@ -46,12 +48,13 @@ async def mark_user(settings: Settings, log: Log, user_id: str) -> Mark:
         KafkaError, TimeoutError: the broker does not answer.
     """
     partition = Partitioner(log.partitions).partition_of(user_id)
-    for _ in range(_ATTEMPTS):
+    deadline = time.monotonic() + _WITHIN_S
+    while time.monotonic() < deadline:
         try:
             async with asyncio.timeout(_WITHIN_S):
                 return await _mark(settings, log, user_id, partition)
         except ProducerFenced:
-            continue
+            await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - no secret
     raise StartupError(
         f"The sessionizer of partition {partition} began anew each time before the user was marked."
         " See why it begins so often, and run this again."
