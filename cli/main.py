@@ -232,6 +232,27 @@ def sql(statement: str | None, form: str, parameters: tuple[str, ...]) -> None:
 
 
 @track.command()
+@click.argument("user_id")
+@click.option("--json", "is_json", is_flag=True, help="USER_ID is a JSON string.")
+@click.option("--yes", is_flag=True, help="Do it, instead of saying what is kept.")
+def forget(user_id: str, is_json: bool, yes: bool) -> None:
+    """Say what is kept of a user, and forget it: events, sessions, counts, plays, rejections.
+
+    What comes later counts as a new user's. An id that begins with a dash stands behind --. Exit
+    code 1 means that the user is unknown.
+    """
+    from cli.addresses import with_stack
+    from cli.forgetting.names import user_named
+    from cli.forgetting.run import forget as run_forget
+
+    name = user_named(user_id, is_json=is_json)
+    if name is None:
+        raise click.BadParameter("it is no JSON string", param_hint="USER_ID")
+    with refusals():
+        sys.exit(0 if run_forget(with_stack(_settings()), name, confirmed=yes) else 1)
+
+
+@track.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
 @click.option(
     "--users",

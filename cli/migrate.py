@@ -225,7 +225,13 @@ async def _refuse_old_outputs(client: AsyncClient, settings: Settings) -> None:
             "the database if its data is not needed."
         )
     await _refuse_foreign_rows(client, f"Topic {topics.meta} has no log id")
-    outputs = (topics.accepted, topics.sessions, topics.rejected, topics.replayed)
+    outputs = (
+        topics.accepted,
+        topics.sessions,
+        topics.rejected,
+        topics.replayed,
+        topics.forgotten,
+    )
     for topic, records in (await read_end_offsets(settings.kafka_servers, outputs)).items():
         if records:
             raise StartupError(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from contracts.tables import DEDUPLICATED, deduplication_window
+from contracts.tables import BASE_TABLES, DEDUPLICATED, deduplication_window
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
 
@@ -46,7 +46,7 @@ def retention(settings: Settings) -> Mapping[str, Retention]:
 
     Everything counts from the receipt: history that is read in today is not gone tomorrow.
     """
-    return {
+    kept = {
         "events": Retention(_BASE, "Day", settings.events_days),
         "sessions": Retention(_BASE, "Day", settings.sessions_days),
         "rejected_events": Retention(_BASE, "Day", settings.rejected_days),
@@ -54,6 +54,7 @@ def retention(settings: Settings) -> Mapping[str, Retention]:
         "user_counts_15m": Retention(_ROLLUP, "Month", settings.user_counts_months),
         "session_stats_15m": Retention(_ROLLUP, "Day", settings.sessions_days),
     }
+    return kept | {base.forgotten: kept[base.name] for base in BASE_TABLES}
 
 
 async def apply_table_settings(client: AsyncClient, settings: Settings) -> list[str]:

@@ -24,8 +24,11 @@ from cli.comparison.places import Place, read_announced, read_places
 from cli.comparison.rollups import compare_rollup, memory_of, recount_of
 from cli.comparison.rows import Rows, compare_rows, doubled_before, offsets_from
 from cli.comparison.runs import Runs
+from cli.forgetting.kept import find_kept
+from cli.forgetting.marks import KnownMarks, read_marks
 from cli.parquet.comparison import compare_export
 from cli.table_settings import retention
+from contracts.forgetting import Marks
 from contracts.tables import TABLE_OF_TOPIC, BaseTable
 from contracts.topics import Topics
 from processors.writer.storage import Storage
@@ -69,19 +72,34 @@ async def print_verdict(settings: Settings, export: Path | None = None) -> bool:
 
 
 async def compare(settings: Settings) -> AsyncIterator[Compared]:
-    """Give what was compared: each topic with its table, then the table with its rollups."""
+    """Give what was compared: each topic with its table, then the table with its rollups.
+
+    Where users are forgotten, last of all the tables with their marks.
+    """
+    log = await require_log(settings)
+    known = KnownMarks(settings, await read_marks(settings, log.id))
     client, storage = await connect(settings), Storage(settings)
     topics = Topics.of(settings.namespace)
     try:
         async with open_consumer(settings.kafka_servers) as consumer:
             for name, base in TABLE_OF_TOPIC.items():
-                comparison = _Comparison(settings, consumer, client, storage, base)
+                comparison = _Comparison(settings, consumer, client, storage, base, known=known)
                 yield await comparison.of_topic(getattr(topics, name))
                 async for compared in comparison.of_rollups():
                     yield compared
+        if known.marks:
+            yield await _compare_with_marks(settings, client, known.marks)
     finally:
         storage.close()
         await client.close()
+
+
+async def _compare_with_marks(settings: Settings, client: AsyncClient, marks: Marks) -> Compared:
+    """Look for rows of users who are forgotten, also of those that Kafka no longer has."""
+    kept = await find_kept(client, settings.namespace, marks)
+    compared = Compared(f"users who are forgotten: {len(marks.by_key):,}")
+    compared.differences += kept.sentences
+    return compared
 
 
 class _Comparison:
@@ -94,7 +112,10 @@ class _Comparison:
         client: AsyncClient,
         storage: Storage,
         base: BaseTable,
+        *,
+        known: KnownMarks,
     ) -> None:
+        self._known = known
         self._settings = settings
         self._consumer = consumer
         self._client = client
@@ -126,7 +147,7 @@ class _Comparison:
         """Count each rollup again from the rows."""
         for rollup in self._base.rollups:
             compared = Compared(f"{self._base.name} and {rollup.name}")
-            recount = await recount_of(self._client, self._settings, rollup)
+            recount = await recount_of(self._client, self._settings, self._base, rollup)
             for number in range(self._settings.partitions):
                 whole = number in self._whole
                 memory = memory_of(self._settings, self._base, rollup, whole=whole)
@@ -159,7 +180,14 @@ class _Comparison:
         first, end = place.standing.log_start, place.compared_to
         days = retention(self._settings)[self._base.name].days
         rows = await compare_rows(
-            self._consumer, self._client, self._base, place.where, first=first, end=end, days=days
+            self._consumer,
+            self._client,
+            self._base,
+            place.where,
+            first=first,
+            end=end,
+            days=days,
+            known=self._known,
         )
         older = await doubled_before(self._client, self._base, place.where, first)
         rows.doubled.put_before(older)
@@ -177,6 +205,7 @@ class _Comparison:
             ("lacks", rows.lacking),
             ("has twice", rows.doubled),
             ("has without a record that was committed", rows.foreign),
+            ("has, though their users are forgotten,", rows.forgotten),
         )
         return [
             f"partition {place.where.partition}: {self._base.name} {what} {offsets}"

@@ -43,7 +43,10 @@ class Place:
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What stands under a rejection's name in the topic `replayed`: the event it has become."""
+    """What stands under a rejection's name in the topic `replayed`: the event it has become.
+
+    Of a user who is forgotten `user_id` and `event_id` are empty.
+    """
 
     event_id: str
     user_id: str
@@ -53,6 +56,11 @@ class Mark(msgspec.Struct, frozen=True):
 
 encode_mark = msgspec.json.Encoder().encode
 decode_mark = msgspec.json.Decoder(Mark).decode
+
+
+def without_user(mark: Mark) -> Mark:
+    """Return a mark as it stays when its user is forgotten: it was replayed, and when."""
+    return msgspec.structs.replace(mark, event_id="", user_id="")
 
 
 def replayed_id(log_id: str, place: Place) -> str:

@@ -19,12 +19,14 @@ class Rollup:
 
     `key` are the columns that it adds up by, beside `kafka_partition`; `states` are those that it
     adds up, each with the aggregate function that gives its number (with the combinator -If).
+    `keeps_forgotten` says that it goes on counting rows of users who are forgotten.
     """
 
     name: str
     view: str
     key: tuple[str, ...]
     states: Mapping[str, str]
+    keeps_forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +35,31 @@ class BaseTable:
 
     The twin has the same columns, the Null engine and no views: it refuses what the table would
     refuse. `names_topic` says that rows of several topics may lie in it (`kafka_topic`). `bucket`
-    is the expression that gives a row's bucket, as its rollups' views have it.
+    is the expression that gives a row's bucket, as its rollups' views have it. `forgotten` is the
+    table that keeps what is left of rows of users who are forgotten, and `left` its columns, each
+    with the expression that makes it of a row.
     """
 
     name: str
     twin: str
+    forgotten: str
+    left: Mapping[str, str]
     rollups: tuple[Rollup, ...] = ()
     names_topic: bool = False
     bucket: str = ""
 
 
+_PLACE = {"kafka_partition": "kafka_partition", "kafka_offset": "kafka_offset"}
+# Not the moment, which might tell who it was.
+_END_OF_DAY = {"received_at": "toDateTime64(toStartOfDay(received_at) + INTERVAL 1 DAY, 3, 'UTC')"}
+_QUARTER = "toDateTime64(toStartOfFifteenMinutes({0}), 3, 'UTC')"
+
+
 EVENTS = BaseTable(
     "events",
     "events_refusals",
+    "events_forgotten",
+    {"timestamp": _QUARTER.format("timestamp"), "event": "event", **_END_OF_DAY, **_PLACE},
     (
         Rollup(
             "event_counts_15m",
@@ -56,6 +70,7 @@ EVENTS = BaseTable(
                 "users_state": "uniqCombined64MergeIf(14)",
                 "last_offset": "maxIf",
             },
+            keeps_forgotten=True,
         ),
         Rollup(
             "user_counts_15m",
@@ -69,6 +84,13 @@ EVENTS = BaseTable(
 SESSIONS = BaseTable(
     "sessions",
     "sessions_refusals",
+    "sessions_forgotten",
+    {
+        "started_at": _QUARTER.format("started_at"),
+        "duration_ms": "duration_ms",
+        **_END_OF_DAY,
+        **_PLACE,
+    },
     (
         Rollup(
             "session_stats_15m",
@@ -82,11 +104,20 @@ SESSIONS = BaseTable(
                 "users_state": "uniqCombined64MergeIf(14)",
                 "last_offset": "maxIf",
             },
+            keeps_forgotten=True,
         ),
     ),
     bucket="toStartOfFifteenMinutes(started_at)",
 )
-REJECTED_EVENTS = BaseTable("rejected_events", "rejected_events_refusals", names_topic=True)
+REJECTED_EVENTS = BaseTable(
+    "rejected_events",
+    "rejected_events_refusals",
+    "rejected_events_forgotten",
+    {**_END_OF_DAY, "kafka_topic": "kafka_topic", **_PLACE},
+    names_topic=True,
+)
+
+_USERS = "users_state"
 
 BASE_TABLES = (EVENTS, SESSIONS, REJECTED_EVENTS)
 # By the field of `contracts.topics.Topics` that names the topic.
@@ -127,7 +158,7 @@ def fill_statement(database: str, base: BaseTable, rollup: Rollup, as_select: st
         ValueError: the SELECT does not read the base table in exactly one place.
     """
     rows = (
-        f"SELECT * FROM {database}.{base.name} "  # noqa: S608 - names of ours
+        f"SELECT * FROM {_counted(database, base, rollup)} "  # noqa: S608 - names of ours
         "WHERE kafka_partition = {partition:UInt16}"
         " AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}"
     )
@@ -140,11 +171,24 @@ def refill_statement(database: str, base: BaseTable, rollup: Rollup, as_select: 
     Arguments and errors as of `fill_statement`; the parameters are `partition` and `buckets`.
     """
     rows = (
-        f"SELECT * FROM {database}.{base.name} "  # noqa: S608 - names of ours
+        f"SELECT * FROM {_counted(database, base, rollup)} "  # noqa: S608 - names of ours
         "WHERE kafka_partition = {partition:UInt16}"
         f" AND toUnixTimestamp({base.bucket}) IN {{buckets:Array(UInt32)}}"
     )
     return _fill(database, base, rollup, as_select, rows)
+
+
+def bucket_sizes_statement(database: str, base: BaseTable, rollup: Rollup) -> str:
+    """Return the SELECT of how many rows a rollup's buckets count, by their second.
+
+    Its parameters are `partition` and `buckets`, as those of `refill_statement`.
+    """
+    return (
+        f"SELECT toUnixTimestamp({base.bucket}) AS at, count() "  # noqa: S608 - names of ours
+        f"FROM {_counted(database, base, rollup)} "
+        "WHERE kafka_partition = {partition:UInt16} AND at IN {buckets:Array(UInt32)} "
+        "GROUP BY at ORDER BY at"
+    )
 
 
 def add_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
@@ -165,7 +209,7 @@ def uncounted_statement(database: str, base: BaseTable, rollup: Rollup) -> str:
     return f"SELECT count() FROM ({_uncounted(database, base, rollup)})"  # noqa: S608
 
 
-def recount_statement(database: str, rollup: Rollup, as_select: str) -> str:
+def recount_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
     """Return the SELECT of what differs between a rollup and its base table's rows.
 
     `as_select` is `system.tables.as_select` of the rollup's view. Each row of the answer is a key,
@@ -175,15 +219,16 @@ def recount_statement(database: str, rollup: Rollup, as_select: str) -> str:
     count rows that are gone, but not fewer.
     """
     key = ", ".join(rollup.key)
-    return f"{_recount(database, rollup, as_select)}\nORDER BY {key}\nLIMIT {{limit:UInt32}}"
+    return f"{_recount(database, base, rollup, as_select)}\nORDER BY {key}\nLIMIT {{limit:UInt32}}"
 
 
-def differing_statement(database: str, rollup: Rollup, as_select: str) -> str:
+def differing_statement(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
     """Return the SELECT of the buckets in which `recount_statement` finds something.
 
     Beside each bucket (in seconds) it says whether the rows give less of anything than the rollup.
     """
-    recount, counted = _recount(database, rollup, as_select), next(iter(rollup.states))
+    recount = _recount(database, base, rollup, as_select)
+    counted = next(iter(rollup.states))
     return (
         f"SELECT toUnixTimestamp(bucket) AS at, max(rows_{counted} < rollup_{counted}) "  # noqa: S608
         f"FROM ({recount}) GROUP BY at ORDER BY at"
@@ -192,11 +237,43 @@ def differing_statement(database: str, rollup: Rollup, as_select: str) -> str:
 
 def _fill(database: str, base: BaseTable, rollup: Rollup, as_select: str, rows: str) -> str:
     """Return the INSERT of what the view's SELECT makes of these rows instead of the table's."""
+    select = _of_other_rows(database, base, rollup, as_select, f"({rows})")
+    return f"INSERT INTO {database}.{rollup.name} {select}"
+
+
+def _of_other_rows(
+    database: str, base: BaseTable, rollup: Rollup, as_select: str, rows: str
+) -> str:
+    """Return the view's SELECT, reading these rows instead of the table's."""
     source = f"FROM {database}.{base.name}"
     if as_select.count(source) != 1:
         raise ValueError(f"{rollup.view} does not read {database}.{base.name} in one place")
-    select = as_select.replace(source, f"FROM ({rows}) AS {base.name}")
-    return f"INSERT INTO {database}.{rollup.name} {select}"
+    return as_select.replace(source, f"FROM {rows} AS {base.name}")
+
+
+def _counted(database: str, base: BaseTable, rollup: Rollup) -> str:
+    """Return the source of all that a rollup counts: the rows, and perhaps what is left of some."""
+    if not rollup.keeps_forgotten:
+        return f"{database}.{base.name}"
+    columns = ", ".join(base.left)
+    return (
+        f"(SELECT user_id, {columns} FROM {database}.{base.name} "  # noqa: S608 - names of ours
+        f"UNION ALL SELECT * FROM {_left(database, base)})"
+    )
+
+
+def _left(database: str, base: BaseTable) -> str:
+    """Return the source of what is left of rows that are gone: an empty text is the user of all.
+
+    While users are being forgotten, a row and what is to be left of it are both there.
+    """
+    columns, place = ", ".join(base.left), "(kafka_partition, kafka_offset)"
+    left = f"{database}.{base.forgotten}"
+    return (
+        f"(SELECT DISTINCT '' AS user_id, {columns} FROM {left} "  # noqa: S608 - names of ours
+        f"WHERE {place} NOT IN (SELECT {place} FROM {database}.{base.name} "
+        f"WHERE {place} IN (SELECT {place} FROM {left})))"
+    )
 
 
 def _uncounted(database: str, base: BaseTable, rollup: Rollup) -> str:
@@ -206,7 +283,7 @@ def _uncounted(database: str, base: BaseTable, rollup: Rollup) -> str:
     up to its `last_offset`.
     """
     return f"""
-        SELECT rows.* FROM {database}.{base.name} AS rows LEFT JOIN (
+        SELECT rows.* FROM {_counted(database, base, rollup)} AS rows LEFT JOIN (
             SELECT toUnixTimestamp(bucket) AS at, max(last_offset) + 1 AS next
             FROM {database}.{rollup.name}
             WHERE kafka_partition = {{partition:UInt16}} AND at < {{since:UInt32}}
@@ -218,28 +295,44 @@ def _uncounted(database: str, base: BaseTable, rollup: Rollup) -> str:
     """  # noqa: S608 - names of ours
 
 
-def _recount(database: str, rollup: Rollup, as_select: str) -> str:
+def _recount(database: str, base: BaseTable, rollup: Rollup, as_select: str) -> str:
     columns = ", ".join((*rollup.key, *rollup.states))
     counted = _number(rollup, next(iter(rollup.states)))
-    differs = " OR ".join("{} != {}".format(*_number(rollup, state)) for state in rollup.states)
+    differs = " OR ".join(_differs(rollup, state) for state in rollup.states)
     numbers = ", ".join(
         f"{side} AS {name}_{state}"
         for state in rollup.states
         for name, side in zip(("rows", "rollup"), _number(rollup, state), strict=True)
     )
     key = ", ".join(rollup.key)
+    left = ""
+    if rollup.keeps_forgotten:
+        select = _of_other_rows(database, base, rollup, as_select, _left(database, base))
+        left = f"""
+    UNION ALL
+    SELECT {columns}, true AS of_rows, true AS of_forgotten FROM ({select})
+    WHERE kafka_partition = {{partition:UInt16}}"""  # noqa: S608 - names of ours
     return f"""
 SELECT {key}, {numbers}
 FROM (
-    SELECT {columns}, true AS of_rows FROM ({as_select})
-    WHERE kafka_partition = {{partition:UInt16}}
+    SELECT {columns}, true AS of_rows, false AS of_forgotten FROM ({as_select})
+    WHERE kafka_partition = {{partition:UInt16}}{left}
     UNION ALL
-    SELECT {columns}, false AS of_rows FROM {database}.{rollup.name}
+    SELECT {columns}, false AS of_rows, false AS of_forgotten FROM {database}.{rollup.name}
     WHERE kafka_partition = {{partition:UInt16}}
 )
 WHERE (bucket >= toDateTime({{since:UInt32}}, 'UTC')) != {{least:Bool}}
 GROUP BY {key}
 HAVING if({{least:Bool}}, {counted[0]} > {counted[1]}, {differs})"""  # noqa: S608 - names of ours
+
+
+def _differs(rollup: Rollup, state: str) -> str:
+    """Return the condition that rows and rollup give different numbers.
+
+    How many different users there were, nobody can tell where some are forgotten.
+    """
+    condition = "{} != {}".format(*_number(rollup, state))
+    return f"({condition} AND NOT max(of_forgotten))" if state == _USERS else condition
 
 
 def _number(rollup: Rollup, state: str) -> tuple[str, str]:

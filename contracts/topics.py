@@ -25,6 +25,7 @@ class Topics:
     state: str
     meta: str
     replayed: str
+    forgotten: str
 
     @classmethod
     def of(cls, namespace: str) -> Topics:
@@ -37,6 +38,7 @@ class Topics:
             state=f"{namespace}.state",
             meta=f"{namespace}.meta",
             replayed=f"{namespace}.replayed",
+            forgotten=f"{namespace}.forgotten",
         )
 
     @property
@@ -47,7 +49,7 @@ class Topics:
     @property
     def single(self) -> tuple[str, ...]:
         """The topics of one partition: those that are read whole."""
-        return (self.meta, self.replayed)
+        return (self.meta, self.replayed, self.forgotten)
 
 
 def topic_settings(topics: Topics) -> Mapping[str, Mapping[str, str]]:
@@ -70,6 +72,7 @@ def topic_settings(topics: Topics) -> Mapping[str, Mapping[str, str]]:
         },
         topics.meta: compacted,
         topics.replayed: compacted,
+        topics.forgotten: compacted,
     }
 
 

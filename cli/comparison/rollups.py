@@ -71,9 +71,11 @@ async def view_of(client: AsyncClient, rollup: Rollup) -> str:
     return str(rows.first_row[0])
 
 
-async def recount_of(client: AsyncClient, settings: Settings, rollup: Rollup) -> str:
+async def recount_of(
+    client: AsyncClient, settings: Settings, base: BaseTable, rollup: Rollup
+) -> str:
     """Return the statement that counts a rollup again."""
-    return recount_statement(settings.namespace, rollup, await view_of(client, rollup))
+    return recount_statement(settings.namespace, base, rollup, await view_of(client, rollup))
 
 
 async def compare_rollup(

@@ -9,7 +9,7 @@ after Kafka was restored, other records may have taken the offsets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli.comparison.reading import read_pieces
 from cli.comparison.runs import Runs
+from cli.forgetting.marks import KnownMarks
 from contracts.events import Reason
+from contracts.forgetting import Marks
 from contracts.tables import REJECTED_EVENTS, BaseTable
 from processors.writer.commits import now_ms
 from processors.writer.standing import is_expired
@@ -26,6 +28,11 @@ from runtime.clickhouse import AsyncClient
 
 _SELECT_ROWS = """
 SELECT kafka_offset, log_offset, toUnixTimestamp64Milli(received_at) FROM {table:Identifier}
+WHERE kafka_partition = {partition:UInt16}
+  AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}
+"""
+_SELECT_LEFT = """
+SELECT DISTINCT kafka_offset FROM {table:Identifier}
 WHERE kafka_partition = {partition:UInt16}
   AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}
 """
@@ -51,6 +58,9 @@ _NOT_REFUSED = f"  AND reason != '{Reason.REFUSED_BY_STORAGE}'\n"
 
 Origin = tuple[int, int]
 """Where an event stood in `track.events`, and when it was received: what tells records apart."""
+GONE: Origin = (-1, -1)
+"""In place of an origin: the row went with a user who is forgotten."""
+Covers = Callable[[bytes], bool]
 
 
 @dataclass(slots=True)
@@ -62,6 +72,7 @@ class Rows:
         lacking: offsets of records that the table must have and has not.
         doubled: offsets that it has more than once.
         foreign: offsets whose row is not the record's, or that have no record.
+        forgotten: offsets whose row is of a user who is forgotten.
         expired: how many records are so old that the table may have dropped them.
         received_from: when the first of the records was received, in ms since 1970.
     """
@@ -70,13 +81,14 @@ class Rows:
     lacking: Runs = field(default_factory=Runs)
     doubled: Runs = field(default_factory=Runs)
     foreign: Runs = field(default_factory=Runs)
+    forgotten: Runs = field(default_factory=Runs)
     expired: int = 0
     received_from: int | None = None
 
     @property
     def wrong(self) -> list[tuple[int, int]]:
         """The ranges in which rows are to be taken away."""
-        return [*self.doubled.ranges, *self.foreign.ranges]
+        return [*self.doubled.ranges, *self.foreign.ranges, *self.forgotten.ranges]
 
 
 async def compare_rows(
@@ -88,8 +100,11 @@ async def compare_rows(
     first: int,
     end: int,
     days: int,
+    known: KnownMarks,
 ) -> Rows:
     """Compare the records from `first` to before `end` with the rows of these offsets.
+
+    Where something is left of a user whose mark is not known, the marks are read again.
 
     Raises:
         ServerAwayError: Kafka has given nothing for a while.
@@ -97,8 +112,29 @@ async def compare_rows(
     rows, now = Rows(), now_ms()
     async for piece in read_pieces(consumer, where, first, end):
         found = await rows_between(client, base, where, piece.first, piece.last)
-        judge(rows, piece.records, found, days=days, now=now)
+        if _has_unknown(base, piece.records, found, known.marks):
+            await known.look_again()
+        covers = cover_of(base, known.marks)
+        judge(rows, piece.records, found, covers=covers, days=days, now=now)
     return rows
+
+
+def cover_of(base: BaseTable, marks: Marks) -> Covers:
+    """Return what tells whether a record of a table's topic is of a user who is forgotten."""
+    return marks.cover_rejection if base.names_topic else marks.cover_row
+
+
+def _has_unknown(
+    base: BaseTable,
+    records: Iterable[Any],
+    found: Mapping[int, Sequence[Origin | None]],
+    marks: Marks,
+) -> bool:
+    covers = cover_of(base, marks)
+    return any(
+        GONE in found.get(record.offset, ()) and not covers(record.value or b"")
+        for record in records
+    )
 
 
 def judge(
@@ -106,10 +142,15 @@ def judge(
     records: Iterable[Any],
     found: Mapping[int, Sequence[Origin | None]],
     *,
+    covers: Covers,
     days: int,
     now: int,
 ) -> None:
-    """Note what is wrong with the rows of a piece; pieces come in the order of the log."""
+    """Note what is wrong with the rows of a piece; pieces come in the order of the log.
+
+    A record that `covers` covers is of a user who is forgotten: something is left of it, and no
+    row. Of nobody else's record may anything be left in place of the row.
+    """
     expected = {record.offset: record.value or b"" for record in records}
     rows.records += len(expected)
     if rows.received_from is None and expected:
@@ -117,12 +158,19 @@ def judge(
     for offset in sorted(expected.keys() | found.keys()):
         origins = found.get(offset, ())
         value = expected.get(offset)
-        gone = value is not None and not origins and is_expired(value, days, now)
-        rows.expired += gone
-        is_foreign = bool(origins) and (value is None or not _are_of(origins, value))
-        rows.lacking.note(offset, is_one=value is not None and not origins and not gone)
-        rows.doubled.note(offset, is_one=len(origins) > 1 and not is_foreign)
+        expired = value is not None and not origins and is_expired(value, days, now)
+        rows.expired += expired
+        kept = [origin for origin in origins if origin != GONE]
+        is_covered = value is not None and covers(value)
+        is_foreign = bool(origins) and (
+            value is None or not _are_of(kept, value) or (GONE in origins and not is_covered)
+        )
+        is_forgotten = is_covered and bool(kept) and not is_foreign
+        is_doubled = len(kept) > 1 and not is_foreign and not is_forgotten
+        rows.lacking.note(offset, is_one=value is not None and not origins and not expired)
+        rows.doubled.note(offset, is_one=is_doubled)
         rows.foreign.note(offset, is_one=is_foreign)
+        rows.forgotten.note(offset, is_one=is_forgotten)
 
 
 async def rows_between(
@@ -130,7 +178,8 @@ async def rows_between(
 ) -> dict[int, list[Origin | None]]:
     """Return the rows of a range of a topic's offsets, those that were put aside among them.
 
-    What was put aside tells nothing of the event's place: it is None.
+    What was put aside tells nothing of the event's place: it is None. Where a row went with a user
+    who is forgotten, there is `GONE`.
     """
     range_ = {"partition": where.partition, "first": first, "last": last, "topic": where.topic}
     select, aside = _SELECT_ROWS, _SELECT_ROWS + _OF_TOPIC
@@ -143,7 +192,19 @@ async def rows_between(
     rows = await client.query(aside, parameters={**range_, "table": REJECTED_EVENTS.name})
     for offset, *_ in rows.result_rows:
         found.setdefault(offset, []).append(None)
+    for table, select in _left_of(base).items():
+        rows = await client.query(select, parameters={**range_, "table": table})
+        for (offset,) in rows.result_rows:
+            found.setdefault(offset, []).append(GONE)
     return found
+
+
+def _left_of(base: BaseTable) -> Mapping[str, str]:
+    """Return the tables with what is left of a topic's rows, each with its SELECT."""
+    selects = {REJECTED_EVENTS.forgotten: _SELECT_LEFT + _OF_TOPIC}
+    if not base.names_topic:
+        selects[base.forgotten] = _SELECT_LEFT
+    return selects
 
 
 async def offsets_from(
@@ -151,9 +212,10 @@ async def offsets_from(
 ) -> list[int]:
     """Return the offsets of a topic's rows from one on, in their order."""
     parameters = {"partition": where.partition, "first": first, "topic": where.topic}
-    tables = {REJECTED_EVENTS.name: _SELECT_AHEAD + _OF_TOPIC}
+    of_topic = (REJECTED_EVENTS.name, REJECTED_EVENTS.forgotten)
+    tables = dict.fromkeys(of_topic, _SELECT_AHEAD + _OF_TOPIC)
     if not base.names_topic:
-        tables[base.name] = _SELECT_AHEAD
+        tables |= dict.fromkeys((base.name, base.forgotten), _SELECT_AHEAD)
     found: set[int] = set()
     for table, select in tables.items():
         rows = await client.query(select, parameters={**parameters, "table": table})

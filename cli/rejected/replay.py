@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -21,7 +22,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from cli.rejected.rejection import Rejection
 from contracts.events import Event, encode_event
 from contracts.records import SOURCE_HEADER
-from contracts.replays import Mark, decode_mark, encode_mark
+from contracts.replays import Mark, decode_mark, encode_mark, without_user
 from contracts.topics import Topics
 from runtime.failpoints import failpoint
 from runtime.kafka.admin import read_latest
@@ -118,6 +119,20 @@ class Replay:
             await self._write(batch, marks)
         self.marks.update(marks)
 
+    async def forget(self, user_id: str) -> int:
+        """Write the marks that name a user anew without the name; return how many there were.
+
+        Raises:
+            ProducerFenced: another replay began; nothing was written.
+            KafkaError, TimeoutError: that is unknown.
+        """
+        named = {name: mark for name, mark in self.marks.items() if mark.user_id == user_id}
+        if named:
+            async with asyncio.timeout(_WITHIN_S), self._producer.transaction():
+                for name, mark in named.items():
+                    await (await self._mark(name, without_user(mark)))
+        return len(named)
+
     async def _write(self, batch: Sequence[Ready], marks: Marks) -> None:
         producer = self._producer
         failpoint("replay.before_begin")
@@ -135,16 +150,17 @@ class Replay:
         ]
         await asyncio.gather(*sent)
         failpoint("replay.after_events")
-        sent = [
-            await producer.send(
-                self._topics.replayed, encode_mark(mark), name.encode(), partition=0
-            )
-            for name, mark in marks.items()
-        ]
-        await asyncio.gather(*sent)
+        await asyncio.gather(*[await self._mark(name, mark) for name, mark in marks.items()])
         failpoint("replay.before_commit")
         await producer.commit_transaction()
         failpoint("replay.after_commit")
+
+    async def _mark(self, name: str, mark: Mark) -> asyncio.Future[Any]:
+        """Write a mark; return the future of its acknowledgement."""
+        sent: asyncio.Future[Any] = await self._producer.send(
+            self._topics.replayed, encode_mark(mark), name.encode(), partition=0
+        )
+        return sent
 
 
 def _mark(each: Ready, now: int) -> Mark:

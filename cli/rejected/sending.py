@@ -15,12 +15,16 @@ from dataclasses import dataclass
 import click
 
 from cli.fencing import run_fenceable
+from cli.forgetting.marks import read_marks as read_forgotten
+from cli.forgetting.rejections import are_covered
 from cli.rejected.opened import NOT_KEPT, find_with_marks, open_rejections
 from cli.rejected.rejection import Rejection
 from cli.rejected.repairs import Repair, draft, prepare
 from cli.rejected.replay import Ready, read_marks, replaying
 from cli.rejected.store import Filters, Rejections
-from cli.rejected.views import escaped
+from cli.rejected.views import became, escaped
+from contracts.forgetting import Marks as Forgotten
+from contracts.log import Log
 from contracts.replays import Mark, Place
 from contracts.topics import Partitioner
 from runtime.settings import Settings
@@ -72,16 +76,16 @@ def edit_and_replay(settings: Settings, place: Place, *, yes: bool) -> bool:
 
 async def _replay(settings: Settings, chosen: Chosen, repair: Repair, *, yes: bool) -> Counter[str]:
     log = await require_log(settings)
-    judge = _Judge(repair, log.id, Partitioner(settings.partitions))
     found: Counter[str] = Counter()
     async with open_rejections(settings) as rejections:
         if not yes:
-            marks = await read_marks(settings)
+            marks, judge = await read_marks(settings), await _judge(settings, repair, log)
             async for page in _pages(rejections, chosen):
                 outcomes = [judge.decide(*each, marks) for each in page]
                 _say(outcomes, "would be", found, chosen)
             return found
         async with replaying(settings) as replay:
+            judge = await _judge(settings, repair, log)
             async for page in _pages(rejections, chosen):
                 outcomes = [judge.decide(*each, replay.marks) for each in page]
                 await replay.send([each for _, each in outcomes if isinstance(each, Ready)])
@@ -111,8 +115,8 @@ class _Judge:
     """Decides what becomes of a rejection: it is sent, it was, or why it cannot be."""
 
     repair: Repair
-    log_id: str
     partitioner: Partitioner
+    forgotten: Forgotten
 
     def decide(
         self, place: Place, rejection: Rejection | None, marks: Mapping[str, Mark]
@@ -122,11 +126,25 @@ class _Judge:
             return place, mark
         if rejection is None:
             return place, NOT_KEPT
-        event = prepare(rejection, self.repair, self.log_id)
+        event = prepare(rejection, self.repair, self.forgotten.log_id)
         if isinstance(event, str):
             return place, f"stays as it is: {event}"
+        if self._is_forgotten(rejection, event.user_id):
+            return place, "stays as it is: its user is forgotten"
         partition = self.partitioner.partition_of(event.user_id)
         return place, Ready(rejection, event, partition)
+
+    def _is_forgotten(self, rejection: Rejection, user_id: str) -> bool:
+        """Tell whether it names, or would now name, somebody who is forgotten as far as it goes."""
+        place = rejection.place
+        return are_covered(self.forgotten, rejection) or self.forgotten.cover(
+            user_id, place.partition, place.offset
+        )
+
+
+async def _judge(settings: Settings, repair: Repair, log: Log) -> _Judge:
+    forgotten = await read_forgotten(settings, log.id)
+    return _Judge(repair, Partitioner(settings.partitions), forgotten)
 
 
 _Outcome = tuple[Place, Ready | Mark | str]
@@ -145,7 +163,7 @@ def _say(outcomes: Sequence[_Outcome], becomes: str, found: Counter[str], chosen
         elif isinstance(outcome, Mark):
             if chosen.filters is not None:
                 continue
-            text = f"was replayed already, as the event {outcome.event_id} of {outcome.user_id}"
+            text = f"was replayed already, {became(outcome)}"
         else:
             text = outcome
         click.echo(f"{place}  {escaped(text)}")

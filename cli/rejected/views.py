@@ -53,11 +53,11 @@ def description(rejection: Rejection, mark: Mark | None) -> Iterator[str]:
         "rejection": str(rejection.place),
         "reason": rejection.reason,
         "message": escaped(rejection.message),
-        "received": _time(rejection.received_at),
+        "received": time_text(rejection.received_at),
         "source": escaped(rejection.source) or "none was named",
         "key": _line_of(rejection.key),
         **{f"header {escaped(name)}": _line_of(each) for name, each in rejection.headers},
-        "replayed": "no" if mark is None else _became(mark),
+        "replayed": "no" if mark is None else f"{time_text(mark.replayed_at)}, {became(mark)}",
         "kept": _kept(rejection),
     }
     width = max(map(len, named)) + 2
@@ -79,26 +79,27 @@ def escaped(text: str) -> str:
     )
 
 
+def time_text(milliseconds: int) -> str:
+    """Return a moment (ms since 1970, UTC) as people read it, to the second."""
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def became(mark: Mark) -> str:
+    """Return which event a rejection has become."""
+    if not mark.user_id:
+        return "as an event of a user who is forgotten"
+    return f"as the event {escaped(mark.event_id)} of the user {escaped(mark.user_id)}"
+
+
 def _cells(rejection: Rejection, mark: Mark | None) -> tuple[str, ...]:
     return (
         str(rejection.place),
-        _time(rejection.received_at),
+        time_text(rejection.received_at),
         rejection.reason,
         f"{rejection.value_bytes:,}",
         "no" if mark is None else "yes",
         escaped(rejection.source) or "-",
         escaped(rejection.message),
-    )
-
-
-def _time(milliseconds: int) -> str:
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _became(mark: Mark) -> str:
-    return (
-        f"{_time(mark.replayed_at)}, as the event {escaped(mark.event_id)} of the user "
-        f"{escaped(mark.user_id)}"
     )
 
 

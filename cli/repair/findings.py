@@ -17,6 +17,7 @@ from cli.comparison.places import Place, read_places
 from cli.comparison.rollups import memory_of, view_of
 from cli.comparison.rows import Rows, compare_rows, doubled_before, offsets_from
 from cli.comparison.runs import Runs
+from cli.forgetting.marks import KnownMarks
 from cli.table_settings import retention
 from contracts.tables import (
     TABLE_OF_TOPIC,
@@ -112,7 +113,7 @@ class Finding:
         standing = self.place.standing
         known = max((standing.committed or 0) - 1, self.place.announced)
         ahead = any(faults.ahead for faults in self.rollups.values())
-        heights = (standing.rows, standing.refused, *standing.rollups.values())
+        heights = (standing.base, *standing.rollups.values())
         highest = max((height for height in heights if height is not None), default=-1)
         return self.beyond > 0 or ahead or max(known, highest) >= standing.log_end
 
@@ -130,6 +131,10 @@ class Finding:
                 said.append(f"{place}: {base} has twice {part.doubled}.")
             if part.foreign:
                 said.append(f"{place}: {base} has other rows than the topic at {part.foreign}.")
+            if part.forgotten:
+                said.append(
+                    f"{place}: {base} has rows of users who are forgotten at {part.forgotten}."
+                )
         if self.committed.lacking:
             said.append(f"{place}: {base} lacks {self.committed.lacking}.")
         if self.announced_lacks:
@@ -199,10 +204,13 @@ async def find(
     consumer: AIOKafkaConsumer,
     client: AsyncClient,
     storage: Storage,
+    known: KnownMarks,
     *,
     run: str,
 ) -> list[Finding]:
-    """Return a finding for every partition of the three topics; `run` has the marks, if any.
+    """Return a finding for every partition of the three topics.
+
+    `known` are the marks of users who are forgotten, `run` has the marks at the offsets, if any.
 
     Raises:
         StartupError: Kafka has given nothing for a while.
@@ -212,7 +220,7 @@ async def find(
     findings = []
     for name, base in TABLE_OF_TOPIC.items():
         for place in await read_places(consumer, storage, settings, getattr(topics, name), base):
-            found = await _find_in_rows(settings, consumer, client, place)
+            found = await _find_in_rows(settings, consumer, client, place, known)
             rollups = {
                 rollup.name: await find_in_rollup(
                     settings,
@@ -242,7 +250,7 @@ async def find_in_rollup(
     memory = memory_of(settings, place.base, rollup, whole=whole, received_from=received_from)
     parameters = {"partition": place.where.partition, "since": memory.since}
     buckets = await client.query(
-        differing_statement(settings.namespace, rollup, await view_of(client, rollup)),
+        differing_statement(settings.namespace, place.base, rollup, await view_of(client, rollup)),
         parameters={**parameters, "least": False},
     )
     uncounted = ahead = 0
@@ -268,13 +276,24 @@ async def find_in_rollup(
 
 
 async def _find_in_rows(
-    settings: Settings, consumer: AIOKafkaConsumer, client: AsyncClient, place: Place
+    settings: Settings,
+    consumer: AIOKafkaConsumer,
+    client: AsyncClient,
+    place: Place,
+    known: KnownMarks,
 ) -> Finding:
     start, end, middle = place.standing.log_start, place.standing.log_end, place.compared_to
     days = retention(settings)[place.base.name].days
     committed, after = [
         await compare_rows(
-            consumer, client, place.base, place.where, first=first, end=last, days=days
+            consumer,
+            client,
+            place.base,
+            place.where,
+            first=first,
+            end=last,
+            days=days,
+            known=known,
         )
         for first, last in ((start, middle), (middle, end))
     ]

@@ -94,11 +94,24 @@ class SetOffset:
         return f"{self.place}: let the writer go on from offset {self.place.standing.log_end}"
 
 
-Step = ForgetTokens | RemoveRows | KeepOne | InsertRows | MendRollup | SetOffset
+@dataclass(frozen=True, slots=True)
+class ForgetUsers:
+    """Take the rows of users out who are forgotten: somebody has put an older state back."""
+
+    def __str__(self) -> str:
+        """What it does."""
+        return "take out the rows of users who are forgotten"
 
 
-def plan(findings: Sequence[Finding]) -> list[Step]:
-    """Return the steps that mend what was found; none where nothing is wrong."""
+Step = ForgetTokens | RemoveRows | KeepOne | InsertRows | ForgetUsers | MendRollup | SetOffset
+
+
+def plan(findings: Sequence[Finding], *, forgotten_are_kept: bool = False) -> list[Step]:
+    """Return the steps that mend what was found; none where nothing is wrong.
+
+    `forgotten_are_kept` says that tables have rows of users who are forgotten, whether or not Kafka
+    still has their records.
+    """
     is_other_log = any(finding.is_other_log for finding in findings)
     wrong = [finding for finding in findings if is_other_log or finding.sentences]
     steps: list[Step] = []
@@ -119,10 +132,13 @@ def plan(findings: Sequence[Finding]) -> list[Step]:
         for finding in wrong
         if (first := _first_lacking(finding)) is not None
     ]
+    if forgotten_are_kept:
+        steps.append(ForgetUsers())
     steps += [
         MendRollup(finding.place, rollup, finding.whole, finding.received_from)
-        for finding in wrong
+        for finding in findings
         for rollup in finding.place.base.rollups
+        if finding in wrong or (forgotten_are_kept and not rollup.keeps_forgotten)
     ]
     return [*steps, *(SetOffset(finding.place) for finding in wrong)]
 

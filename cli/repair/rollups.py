@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cli.comparison.rollups import memory_of, view_of
+from cli.mutations import MUTATION, delete_rows
 from cli.repair.findings import RollupFaults, counted, find_in_rollup, unproven_in
 from cli.repair.guard import Guard
 from cli.repair.plan import MendRollup
-from cli.repair.rows import MUTATION, delete_rows
 from contracts.tables import (
     BaseTable,
     Rollup,
     add_statement,
+    bucket_sizes_statement,
     refill_statement,
 )
 from processors.writer.storage import ONE_BLOCK
@@ -94,18 +95,16 @@ class RollupMender:
             )
             failpoint("after_empty")
             statement = refill_statement(self._settings.namespace, base, rollup, view)
-            for batch in await self._by_rows(base, partition, some):
+            for batch in await self._by_rows(base, rollup, partition, some):
                 await self._insert(statement, {"partition": partition, "buckets": batch})
                 failpoint("after_refill")
 
     async def _by_rows(
-        self, base: BaseTable, partition: int, buckets: Sequence[int]
+        self, base: BaseTable, rollup: Rollup, partition: int, buckets: Sequence[int]
     ) -> list[list[int]]:
         """Return those of the buckets that have rows, in batches that one insert can take."""
         counts = await self._client.query(
-            f"SELECT toUnixTimestamp({base.bucket}) AS at, count() FROM {base.name} "  # noqa: S608
-            "WHERE kafka_partition = {partition:UInt16} AND at IN {buckets:Array(UInt32)} "
-            "GROUP BY at ORDER BY at",
+            bucket_sizes_statement(self._settings.namespace, base, rollup),
             parameters={"partition": partition, "buckets": list(buckets)},
         )
         batches: list[list[int]] = []

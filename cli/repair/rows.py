@@ -1,7 +1,8 @@
 """The rows of a base table: taken out, and filled from the topic through a twin.
 
 In: a partition, ranges of offsets. Out: the table with every record's row once. Never: a row that
-a view sees: what it would count is counted for a part of the rows already.
+a view sees: what it would count is counted for a part of the rows already; a row of a user who is
+forgotten, of which only what is left is written.
 
 A twin is a table of the same structure, `<table>_repair`. Records become rows in it as the writer
 makes them; then whole parts are attached to the table. Every step can be cut off: the next run
@@ -11,11 +12,17 @@ looks again at what the table has, and begins with a new twin.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli.comparison.reading import Piece, read_pieces
-from cli.comparison.rows import rows_between
+from cli.comparison.rows import cover_of, rows_between
+from cli.forgetting.clearing import clear_tables
+from cli.forgetting.left import left_of
+from cli.forgetting.marks import KnownMarks
+from cli.forgetting.rows import USER_COUNTS, counts_of
+from cli.mutations import INSERT, delete_rows
 from cli.repair.findings import counted
 from cli.repair.guard import Guard
 from cli.repair.plan import ForgetTokens, InsertRows, KeepOne, RemoveRows
@@ -36,14 +43,6 @@ SELECT DISTINCT partition_id FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active
 """
 _SELECT_TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase()"
-# A mutation is waited for; its text holds many ranges.
-MUTATION = {"mutations_sync": 1, "max_query_size": 1 << 24}
-# Rows of a table, as many as they are, for another of the same structure.
-_INSERT = {
-    "insert_deduplicate": 0,
-    "max_partitions_per_insert_block": 0,
-    "max_query_size": 1 << 24,
-}
 
 
 class RowMender:
@@ -56,7 +55,10 @@ class RowMender:
         storage: Storage,
         consumer: AIOKafkaConsumer,
         guard: Guard,
+        *,
+        known: KnownMarks,
     ) -> None:
+        self._known = known
         self._settings = settings
         self._client = client
         self._storage = storage
@@ -78,10 +80,12 @@ class RowMender:
         return f"{', '.join(step.tables)} have forgotten the tokens of records that are gone"
 
     async def remove(self, step: RemoveRows) -> str:
-        """Take the rows of the ranges out, also those that were put aside."""
+        """Take the rows of the ranges out, also those put aside, and what is left of some."""
         where, base = step.place.where, step.place.base
         conditions = {
-            each.name: _condition(step.ranges, where, each) for each in (base, REJECTED_EVENTS)
+            table: _condition(step.ranges, where, each)
+            for each in (base, REJECTED_EVENTS)
+            for table in (each.name, each.forgotten)
         }
         removed = 0
         for table, condition in conditions.items():
@@ -102,7 +106,7 @@ class RowMender:
         await self._client.command(
             f"INSERT INTO {aside} SELECT * FROM {base.name} WHERE {rows} "  # noqa: S608
             "LIMIT 1 BY kafka_offset",
-            settings=_INSERT,
+            settings=INSERT,
         )
         failpoint("after_put_aside")
         removed = await delete_rows(self._client, base.name, rows)
@@ -119,6 +123,21 @@ class RowMender:
         for table in DEDUPLICATED:
             if twin_of(table) in tables:
                 await self._drop(twin_of(table))
+
+    async def forget_users(self) -> list[str]:
+        """Take the rows of users out who are forgotten; return what was done, line by line."""
+        lines = [
+            f"{counted(gone, 'row')} of users who are forgotten taken out of {table}"
+            async for table, gone in clear_tables(
+                self._client, self._settings.namespace, self._known.marks
+            )
+        ]
+        gone = await delete_rows(self._client, USER_COUNTS, counts_of(self._known.marks))
+        failpoint("after_forgotten")
+        return [
+            *lines,
+            f"{counted(gone, 'row')} of users who are forgotten taken out of {USER_COUNTS}",
+        ]
 
     async def insert(self, step: InsertRows) -> str:
         """Insert what the table lacks, piece by piece of the log."""
@@ -141,11 +160,30 @@ class RowMender:
             for record in piece.records
             if record.offset not in present and not is_expired(record.value or b"", days, now)
         ]
-        if not lacking:
-            return 0
+        covers = cover_of(base, self._known.marks)
+        gone = [record for record in lacking if covers(record.value or b"")]
+        if gone:
+            lines = b"".join(left_of(base, where, record) for record in gone)
+            await self._client.command(
+                f"INSERT INTO {base.forgotten} FORMAT JSONEachRow", data=lines
+            )
+            failpoint("after_gone")
+        rows = [record for record in lacking if not covers(record.value or b"")]
+        if rows:
+            await self._insert_rows(base, twin, where, piece, rows)
+        return len(rows)
+
+    async def _insert_rows(
+        self,
+        base: BaseTable,
+        twin: str,
+        where: TopicPartition,
+        piece: Piece,
+        records: Sequence[Any],
+    ) -> None:
         prefix = prefix_of(where.partition, where.topic if base.names_topic else None)
         buffer = Buffer(prefix)
-        buffer.add(lacking)
+        buffer.add(records)
         block = buffer.take_range(piece.first, piece.last)
         await self._insert_block(base, twin, where, block, prefix)
         failpoint("after_twin")
@@ -154,7 +192,6 @@ class RowMender:
             await self._attach(base.name, twin, part)
             failpoint("after_attach")
         await self._client.command(f"TRUNCATE TABLE {twin}")
-        return len(lacking)
 
     async def _insert_block(
         self, base: BaseTable, twin: str, where: TopicPartition, block: Block, prefix: bytes
@@ -204,7 +241,7 @@ class RowMender:
             f"INSERT INTO {twin} SELECT * FROM {aside} "  # noqa: S608 - names of ours
             "WHERE (kafka_partition, kafka_offset) NOT IN "
             f"(SELECT kafka_partition, kafka_offset FROM {table})",
-            settings=_INSERT,
+            settings=INSERT,
         )
         count: int = (await self._client.query(f"SELECT count() FROM {aside}")).first_row[0]  # noqa: S608
         for part in await self._parts_of(twin):
@@ -247,13 +284,3 @@ def _condition(ranges: Sequence[tuple[int, int]], where: TopicPartition, base: B
     listed = " OR ".join(f"kafka_offset BETWEEN {first} AND {last}" for first, last in ranges)
     of_topic = f" AND kafka_topic = '{where.topic}'" if base.names_topic else ""
     return f"kafka_partition = {where.partition} AND ({listed}){of_topic}"
-
-
-async def delete_rows(client: AsyncClient, table: str, condition: str) -> int:
-    """Delete rows and wait until they are gone; return how many there were."""
-    settings = {"max_query_size": MUTATION["max_query_size"]}
-    select = f"SELECT count() FROM {table} WHERE {condition}"  # noqa: S608 - numbers and names of ours
-    count: int = (await client.query(select, settings=settings)).first_row[0]
-    if count:
-        await client.command(f"ALTER TABLE {table} DELETE WHERE {condition}", settings=MUTATION)
-    return count

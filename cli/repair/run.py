@@ -20,10 +20,13 @@ import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from cli.forgetting.kept import Kept, find_kept
+from cli.forgetting.marks import KnownMarks, read_marks
 from cli.repair.findings import Finding, find
 from cli.repair.guard import Guard
 from cli.repair.plan import (
     ForgetTokens,
+    ForgetUsers,
     InsertRows,
     KeepOne,
     MendRollup,
@@ -51,6 +54,8 @@ FAILPOINTS = (
     "after_put_aside",
     "after_taken_out",
     "after_aside",
+    "after_gone",
+    "after_forgotten",
     "after_twin",
     "after_attach",
     "after_empty",
@@ -83,21 +88,23 @@ def repair(settings: Settings, *, confirmed: bool) -> bool:
 
 
 async def _repair(settings: Settings, *, confirmed: bool) -> bool:
-    await require_log(settings)
+    log = await require_log(settings)
     async with (
         open_admin(settings.kafka_servers) as admin,
         _servers(settings) as (client, storage, consumer),
     ):
         guard = Guard(settings, client, admin)
-        rows = RowMender(settings, client, storage, consumer, guard)
+        known = KnownMarks(settings, await read_marks(settings, log.id))
+        rows = RowMender(settings, client, storage, consumer, guard, known=known)
         await guard.require_no_writer()
         if confirmed:
             await guard.begin()
             failpoint("after_mark")
             await rows.take_up()
-        findings = await find(settings, consumer, client, storage, run=guard.run)
-        steps = plan(findings)
-        _say_what_is_wrong(findings)
+        findings = await find(settings, consumer, client, storage, known, run=guard.run)
+        kept = await find_kept(client, settings.namespace, known.marks) if known.marks else None
+        steps = plan(findings, forgotten_are_kept=bool(kept))
+        _say_what_is_wrong(findings, kept)
         if not confirmed:
             _say_what_would_be_done(steps)
             return not steps
@@ -122,7 +129,7 @@ async def _do(steps: Sequence[Step], guard: Guard, rows: RowMender, rollups: Rol
 
 
 async def _do_step(
-    step: ForgetTokens | RemoveRows | KeepOne | InsertRows | MendRollup,
+    step: ForgetTokens | RemoveRows | KeepOne | InsertRows | ForgetUsers | MendRollup,
     rows: RowMender,
     rollups: RollupMender,
 ) -> list[str]:
@@ -136,12 +143,16 @@ async def _do_step(
             return [f"✓ {await rows.keep_one(step)}"]
         case InsertRows():
             return [f"✓ {await rows.insert(step)}"]
+        case ForgetUsers():
+            return [f"✓ {line}" for line in await rows.forget_users()]
         case MendRollup():
             return await rollups.mend(step)
     assert_never(step)
 
 
-def _say_what_is_wrong(findings: Sequence[Finding]) -> None:
+def _say_what_is_wrong(findings: Sequence[Finding], kept: Kept | None) -> None:
+    for sentence in kept.sentences if kept else ():
+        click.echo(f"✗ {sentence}")
     for finding in findings:
         for sentence in finding.sentences:
             click.echo(f"✗ {sentence}")

@@ -6,9 +6,9 @@ clock, a repair that is not named here.
 
 With `c` the committed offset, and `e` the end of the intent (`c - 1` where there is none):
 - No table is ahead: each highest offset is at most `e`.
-- The base table, with the rows of it that were refused, is not behind: every record of the log
-  before `c` is at most at its highest offset, or is older than the table keeps rows. Nothing is in
-  doubt where the highest offset is `c - 1` or more.
+- The base table, with the rows of it that were refused or have gone with a user who is forgotten,
+  is not behind: every record of the log before `c` is at most at its highest offset, or is older
+  than the table keeps rows. Nothing is in doubt where the highest offset is `c - 1` or more.
 - A rollup that is not as far as the base table is before `c` lacks exactly the offsets between:
   one block is one part of a rollup, so it is there wholly or not at all.
 - From `c` to `e` tables may differ: this range is inserted again, and then each is asked again.
@@ -36,7 +36,8 @@ class Standing:
     """Where one topic and partition stands; `None` is: no offset, no row.
 
     `rows` is the highest offset in the base table, `refused` that among its rows which were put
-    aside; `log_end` is the offset after the last record that can be read.
+    aside, `forgotten` that among its rows which went with their users; `log_end` is the offset
+    after the last record that can be read.
     """
 
     committed: int | None
@@ -46,11 +47,13 @@ class Standing:
     rows: int | None
     refused: int | None
     rollups: Mapping[str, int | None]
+    forgotten: int | None = None
 
     @property
     def base(self) -> int | None:
         """The highest offset that is accounted for in the base table."""
-        return max((h for h in (self.rows, self.refused) if h is not None), default=None)
+        heights = (self.rows, self.refused, self.forgotten)
+        return max((height for height in heights if height is not None), default=None)
 
     @property
     def lags_in_rollups(self) -> bool:

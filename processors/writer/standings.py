@@ -62,7 +62,7 @@ def standing_of(
     committed: int | None, intent: Intent | None, log_start: int, log_end: int, heights: Heights
 ) -> Standing:
     """Return where a partition stands, by its commit, its log's ends and its tables."""
-    rows, refused, rollups = heights
+    rows, refused, forgotten, rollups = heights
     return Standing(
         committed=committed,
         intent=intent,
@@ -71,6 +71,7 @@ def standing_of(
         rows=rows,
         refused=refused,
         rollups=rollups,
+        forgotten=forgotten,
     )
 
 
@@ -114,8 +115,8 @@ async def ask_raw_commits(
     return commits
 
 
-Heights = tuple[int | None, int | None, dict[str, int | None]]
-"""The highest offset in the base table, among the refused rows, and in each rollup."""
+Heights = tuple[int | None, int | None, int | None, dict[str, int | None]]
+"""The highest offset in the base table, of refused and of forgotten rows, and in each rollup."""
 
 
 async def _read_heights(
@@ -150,11 +151,13 @@ async def heights_of_topic(
     """
     rows = await storage.heights(base, topic, numbers)
     refused = await storage.refused_heights(topic, numbers)
+    forgotten = await storage.forgotten_heights(base, topic, numbers)
     rollups = {each.name: await storage.rollup_heights(each, numbers) for each in base.rollups}
     return {
         TopicPartition(topic, number): (
             rows.get(number),
             refused.get(number),
+            forgotten.get(number),
             {name: found.get(number) for name, found in rollups.items()},
         )
         for number in numbers

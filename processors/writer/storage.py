@@ -159,12 +159,18 @@ class Storage:
 
     async def refused_heights(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """Return the highest offset of a topic's rows in `rejected_events`, by partition."""
-        parameters = {
-            "table": REJECTED_EVENTS.name,
-            "partitions": list(partitions),
-            "topic": topic,
-        }
-        return _pairs(await self.ask(_SELECT_HEIGHTS_OF_TOPIC, parameters))
+        return await self._heights_of_topic(REJECTED_EVENTS.name, topic, partitions)
+
+    async def forgotten_heights(
+        self, base: BaseTable, topic: str, partitions: Sequence[int]
+    ) -> dict[int, int]:
+        """Return the highest offset of a topic's rows that went with their users, by partition."""
+        found = await self._heights_of_topic(REJECTED_EVENTS.forgotten, topic, partitions)
+        if not base.names_topic:
+            rows = await self._heights(base.forgotten, "kafka_offset", partitions)
+            for partition, height in rows.items():
+                found[partition] = max(height, found.get(partition, height))
+        return found
 
     async def rows_between(
         self, base: BaseTable, topic: str, partition: int, first: int, last: int
@@ -196,6 +202,12 @@ class Storage:
     async def _heights(self, table: str, column: str, partitions: Sequence[int]) -> dict[int, int]:
         parameters = {"table": table, "column": column, "partitions": list(partitions)}
         return _pairs(await self.ask(_SELECT_HEIGHTS, parameters))
+
+    async def _heights_of_topic(
+        self, table: str, topic: str, partitions: Sequence[int]
+    ) -> dict[int, int]:
+        parameters = {"table": table, "partitions": list(partitions), "topic": topic}
+        return _pairs(await self.ask(_SELECT_HEIGHTS_OF_TOPIC, parameters))
 
     async def _with_line(self, work: Callable[[_Line], Answer]) -> Answer:
         """Run work in a thread; a cancelled caller leaves the thread and its connection to it."""

@@ -238,8 +238,12 @@ async def read_latest(servers: KafkaServers, topic: str, partition: int) -> dict
 
 
 @asynccontextmanager
-async def open_consumer(servers: KafkaServers) -> AsyncIterator[AIOKafkaConsumer]:
+async def open_consumer(
+    servers: KafkaServers, *, uncommitted: bool = False
+) -> AsyncIterator[AIOKafkaConsumer]:
     """Give a connected consumer of committed records, without a group, that seeks by itself never.
+
+    To one that is `uncommitted` a partition ends where its last record does, committed or not.
 
     Raises:
         KafkaError: no broker answers.
@@ -249,7 +253,7 @@ async def open_consumer(servers: KafkaServers) -> AsyncIterator[AIOKafkaConsumer
         **servers.client_arguments(),
         enable_auto_commit=False,
         auto_offset_reset="none",
-        isolation_level="read_committed",
+        isolation_level="read_uncommitted" if uncommitted else "read_committed",
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         # It reads to an end and waits for nothing new; a fetch that waits holds up what is asked
         # behind it.

@@ -337,14 +337,14 @@ async def test_retention_follows_the_settings(settings: Settings) -> None:
     changed = dataclasses.replace(
         settings, events_days=7, sessions_days=400, counts_days=500, user_counts_months=0
     )
-    assert len(await run_migrations(changed)) == 5
+    assert len(await run_migrations(changed)) == 7
     assert "TTL toDateTime(received_at) + toIntervalDay(7)" in await engine_of(settings, "events")
     assert "TTL last_received_at + toIntervalDay(400)" in await engine_of(
         settings, "session_stats_15m"
     )
     assert "TTL" not in await engine_of(settings, "user_counts_15m")
     assert await run_migrations(changed) == []
-    assert len(await run_migrations(settings)) == 5
+    assert len(await run_migrations(settings)) == 7
     assert "TTL" not in await engine_of(settings, "event_counts_15m")
 
 

@@ -4,14 +4,15 @@ In: what the modules declare. Out: names. Never: a name that stands here alone; 
 them with the code.
 
 A command runs beside no load, and once: its own tests kill it at each of its places
-(`tests/cli/repair/test_repair.py`, `tests/cli/test_rejected.py`, `tests/cli/parquet/`), and no
-scenario does.
+(`tests/cli/repair/test_repair.py`, `tests/cli/test_rejected.py`, `tests/cli/parquet/`,
+`tests/cli/forgetting/test_cut_off.py`), and no scenario does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cli.forgetting import run as forgetting
 from cli.parquet import export, loading
 from cli.rejected import replay
 from cli.repair import run as repair
@@ -31,4 +32,5 @@ OF_COMMANDS: tuple[str, ...] = (
     *replay.FAILPOINTS,
     *export.FAILPOINTS,
     *loading.FAILPOINTS,
+    *forgetting.FAILPOINTS,
 )

@@ -32,6 +32,7 @@ _TRACK = ".venv/bin/track "
 _OF_THIS_STACK = re.compile(
     r"events/\d+/\d+|replay:[0-9a-f]{32}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|(?<= ) +"
 )
+_DAY_TO_COME = re.compile(r"(?<=until )\d{4}-\d\d-\d\d")
 _THROUGH_S = 20.0
 _NOTICED_S = 2.0
 
@@ -108,6 +109,8 @@ def _expect(command: str, expected: str) -> str:
     masks = [_DATE, _COMPLETE_FROM, _SECRET]
     if " rejected " in command:
         masks.append(_OF_THIS_STACK)
+    if " forget " in command:
+        masks.append(_DAY_TO_COME)
     deadline = time.monotonic() + _THROUGH_S
     while True:
         done = subprocess.run(

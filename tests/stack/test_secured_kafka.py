@@ -148,6 +148,10 @@ async def test_everything_works_with_what_the_rules_allow(secured: Secured) -> N
     assert code == 0, said
     read = await _read(secured, "reader", topics.accepted, group="reader-1")
     assert len(read) == 22
+    # What is on its way has arrived, so nobody needs to work.
+    code, said = secured.run("admin", "forget", "ada", "--yes")
+    assert code == 0, said
+    assert _count(secured, "events") == 20
     _assert_no_password_in(secured)
 
 
@@ -168,6 +172,7 @@ WRITING = [
     ("producer", "state", TopicAuthorizationFailedError),
     ("producer", "meta", TopicAuthorizationFailedError),
     ("producer", "replayed", TopicAuthorizationFailedError),
+    ("producer", "forgotten", TopicAuthorizationFailedError),
     ("reader", "events", TopicAuthorizationFailedError),
     ("ingest", "accepted", TopicAuthorizationFailedError),
     ("ingest", "state", TopicAuthorizationFailedError),
@@ -175,6 +180,7 @@ WRITING = [
     ("writer", "accepted", TopicAuthorizationFailedError),
     ("sessionizer", "meta", TopicAuthorizationFailedError),
     ("sessionizer", "replayed", TopicAuthorizationFailedError),
+    ("sessionizer", "forgotten", TopicAuthorizationFailedError),
     (STRANGER, "events", TopicAuthorizationFailedError),
 ]
 

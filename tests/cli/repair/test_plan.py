@@ -63,7 +63,14 @@ def seen(*offsets: int, **other: list[Origin | None]) -> dict[int, list[Origin |
 def test_rows_are_judged_by_their_offset_and_their_origin() -> None:
     rows = Rows()
     found = seen(0, 2, 5, o3=[(30, NOW), (30, NOW)], o4=[(41, NOW)], o6=[None])
-    judge(rows, [Record(n) for n in (0, 1, 2, 3, 4, 6, 7)], found, days=0, now=NOW)
+    judge(
+        rows,
+        [Record(n) for n in (0, 1, 2, 3, 4, 6, 7)],
+        found,
+        covers=lambda _: False,
+        days=0,
+        now=NOW,
+    )
     assert rows.records == 7
     assert rows.lacking.ranges == [(1, 1), (7, 7)]
     assert rows.doubled.ranges == [(3, 3)]
@@ -72,7 +79,7 @@ def test_rows_are_judged_by_their_offset_and_their_origin() -> None:
 
 def test_an_offset_without_a_record_breaks_no_range() -> None:
     rows = Rows()
-    judge(rows, [Record(n) for n in (0, 1, 5, 6)], {}, days=0, now=NOW)
+    judge(rows, [Record(n) for n in (0, 1, 5, 6)], {}, covers=lambda _: False, days=0, now=NOW)
     assert rows.lacking.ranges == [(0, 6)]
     assert str(rows.lacking) == "4 offsets: 0 to 6"
 
@@ -80,7 +87,7 @@ def test_an_offset_without_a_record_breaks_no_range() -> None:
 def test_what_may_have_expired_lacks_not_but_makes_the_table_less_than_whole() -> None:
     rows = Rows()
     old = Record(1, NOW - 3 * 86_400_000)
-    judge(rows, [Record(0), old], seen(0), days=2, now=NOW)
+    judge(rows, [Record(0), old], seen(0), covers=lambda _: False, days=2, now=NOW)
     assert not rows.lacking
     assert rows.expired == 1
     assert Finding(place_at(), rows).whole is False

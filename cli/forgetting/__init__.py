@@ -1,0 +1,1 @@
+"""`track forget`: a user is forgotten, everywhere and for good."""
