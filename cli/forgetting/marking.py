@@ -23,6 +23,7 @@ from aiokafka.errors import ProducerFenced
 from cli.forgetting.marks import read_marks
 from cli.forgetting.positions import read_positions
 from contracts.forgetting import Mark, encode_mark, user_key
+from contracts.groups import sessionizer_group
 from contracts.log import Log
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.position import user_key as state_key
