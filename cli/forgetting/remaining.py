@@ -47,6 +47,8 @@ def sentences(
     said += [
         "in event_counts and session_stats, the counts of all users: the numbers, without the name",
         "in files of ClickHouse that nothing reads any more: about ten minutes",
+        "in files of `track export`, from where `track import` brings nothing of it back: delete "
+        "them, or export their days again while events has the days",
         "in backups, which are yours: after one is put back, `track repair` forgets again",
     ]
     if unclear:
