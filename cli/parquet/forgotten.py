@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from datetime import date
 
-from cli.forgetting.rows import rows_of
+from cli.forgetting.rows import key_of, rows_of
 from cli.mutations import INSERT, MUTATION, count_rows, delete_rows
 from cli.parquet.tallies import IMPORTED_EVENTS
-from contracts.forgetting import Marks
+from contracts.forgetting import Marks, user_key
 from runtime.clickhouse import AsyncClient, Client
 
 ASIDE = f"{IMPORTED_EVENTS}_aside_"
@@ -90,6 +90,16 @@ async def count_imported(client: AsyncClient, marks: Marks) -> int:
         ClickHouseError: the server does not answer.
     """
     return await count_rows(client, IMPORTED_EVENTS, _imported_rows_of(marks))
+
+
+async def count_of_other_logs(client: AsyncClient, log_id: str, user_id: str) -> int:
+    """Return how many imported rows of other logs are of a user of the same id.
+
+    Raises:
+        ClickHouseError: the server does not answer.
+    """
+    condition = f"log_id != '{log_id}' AND {key_of(log_id)} = '{user_key(log_id, user_id)}'"
+    return await count_rows(client, IMPORTED_EVENTS, condition)
 
 
 def _imported_rows_of(marks: Marks) -> str:
