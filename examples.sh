@@ -226,7 +226,36 @@ show_get
 says 200 "{\"status\":\"success\",\"data\":[{\"date\":\"$DAY\",\"totalDuration\":" "all users together"
 
 # ----------------------------------------------------------------------------------------------
-title "5. Edge cases"
+title "5. Other questions"
+counted "$(data "{\"value\":\"play\",\"count\":2},{\"value\":\"stop\",\"count\":2},{\"value\":\"pause\",\"count\":1}")" \
+  "the most frequent events" \
+  /metrics/top "start_date=$DAY" "end_date=$DAY" "user_id=$ADA"
+get /sessions "start_date=$DAY" "end_date=$DAY" "user_id=$ADA" attributes.device=mobile stats=extended
+show_get
+says 200 '"medianDuration":210,"p95Duration":210,"longestDuration":210,"users":1' \
+  "sessions whose play had this device, with quantiles"
+get /sessions/concurrent "start_date=$DAY" "end_date=$DAY" "user_id=$ADA"
+show_get
+says 200 "{\"date\":\"${DAY}T12:00:00+00:00\",\"peak\":1,\"mean\":0.093}" "one song at a time: 335 s of an hour"
+get /sessions/list "start_date=$DAY" "end_date=$DAY" "user_id=$ADA" limit=1
+show_get
+says 200 '"duration_ms":125000' "the latest session comes first"
+says 200 '"next":"' "and there is another page"
+get /sessions/open "user_id=$ADA"
+show_get
+says 200 "\"timestamp\":\"${DAY_BEFORE}T12:00:00.000Z\"" "the play that nothing has stopped is open"
+get /events "user_id=$ADA" event=pause
+show_get
+says 200 "\"event_id\":\"$RUN-1\"" "the pause, once"
+get /metrics "start_date=$DAY" "end_date=$DAY" "user_id=$ADA" format=csv
+show_get
+says 200 "\"$DAY\",1,2,2" "counts as CSV"
+get /metrics "start_date=$DAY" "end_date=$DAY" count=users event=pause
+show_get
+says 200 '"pause":' "how many different users have paused"
+
+# ----------------------------------------------------------------------------------------------
+title "6. Edge cases"
 EVE="$RUN-eve"
 track "{\"event\":\"stop\",\"user_id\":\"$EVE\",\"timestamp\":\"$(stamp $NOON)\"}"
 logged "a stop without a play is an event, and no session"
@@ -257,7 +286,7 @@ show_answer
 says 413 '"status":"error"' "a body over 64 KiB is too large"
 
 # ----------------------------------------------------------------------------------------------
-title "6. Errors say what went wrong, naming the field"
+title "7. Errors say what went wrong, naming the field"
 track '{"event":"play"}'
 says 400 'user_id' "user_id is required"
 track "{\"user_id\":\"$EVE\"}"
@@ -299,7 +328,7 @@ for path in /metrics /sessions; do
   says 400 'end_date' "the end comes before the start"
   get $path start_date=2024-01-01 end_date=2024-01-31 group_by=year
   show_get
-  says 400 'group_by' "group_by is day, week or month"
+  says 400 'group_by' "group_by is day, week, month or hour"
 done
 
 # ----------------------------------------------------------------------------------------------

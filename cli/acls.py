@@ -29,6 +29,7 @@ ROLES: Mapping[str, str] = {
     "ingest": "POST /track",
     "sessionizer": "the sessionizers",
     "writer": "the writers",
+    "query": "queries: they look how far topics and groups are",
     "producer": "producers of others: they write events and nothing else",
     "reader": "readers of others: they read what came of the events",
 }
@@ -120,6 +121,9 @@ def rules(namespace: str, users: Mapping[str, str]) -> list[Rule]:
     allow("sessionizer", Kind.TRANSACTIONAL_ID, [f"{group}-"], transactions, Names.PREFIXED)
     allow("writer", Kind.TOPIC, outputs, read)
     allow("writer", Kind.GROUP, [writer_group(namespace)], read)
+    allow("query", Kind.TOPIC, [topics.events, *outputs], read)
+    stages = (group, writer_group(namespace))
+    allow("query", Kind.GROUP, stages, (Operation.DESCRIBE,))
     allow("producer", Kind.TOPIC, [topics.events], write)
     allow("reader", Kind.TOPIC, outputs, read)
     allow("reader", Kind.GROUP, [users["reader"]], read, Names.PREFIXED)

@@ -92,7 +92,7 @@ def position(partition: int | None, to: str, yes: bool) -> None:
 def acls(apply: bool, renamed: tuple[str, ...]) -> None:
     """Show what Kafka must allow each service, as commands of its own tool, or make it so.
 
-    The roles are admin, ingest, sessionizer, writer, producer and reader.
+    The roles are admin, ingest, sessionizer, writer, query, producer and reader.
     """
     from cli.acls import ROLES, apply_rules, show_rules
     from cli.addresses import with_stack

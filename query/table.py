@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from query import parameters as p
+from query import parsing
 from query.answers import (
     Answer,
     ConcurrentPeriod,
@@ -62,11 +63,11 @@ class Entry:
     tell: Callable[[Sequence[Any], Question], Answer]
     records: Sequence[type[msgspec.Struct]]
     failure: str
-    check: p.Check = p.nothing_more
+    check: parsing.Check = parsing.nothing_more
 
-    def parse(self, asked: p.Pairs) -> Question | Refusal:
+    def parse(self, asked: parsing.Pairs) -> Question | Refusal:
         """Return what the names and values of a query string ask for, or what is wrong."""
-        return p.parse_question(asked, self.parameters, self.check)
+        return parsing.parse_question(asked, self.parameters, self.check)
 
 
 _RANGE = (p.START, p.END)
@@ -114,7 +115,7 @@ ENTRIES = (
         tell_ranks,
         (Rank,),
         _METRICS_FAILED,
-        p.check_ranking,
+        parsing.check_ranking,
     ),
     Entry(
         "/sessions",
@@ -165,7 +166,7 @@ ENTRIES = (
         partial(tell_page, EventRow),
         (EventRow,),
         "Failed to fetch events",
-        p.check_list_of_events,
+        parsing.check_list_of_events,
     ),
 )
 BY_PATH: Mapping[str, Entry] = {each.path: each for each in ENTRIES}

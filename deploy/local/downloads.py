@@ -217,11 +217,15 @@ def _run(command: list[str], environment: dict[str, str], what: str) -> None:
 
 
 def main() -> int:
-    """Fetch what is missing of the servers that nobody named; say what is fetched."""
+    """Fetch what is missing of the servers that nobody named, and the page; say what is fetched.
+
+    With the argument `page` only that.
+    """
+    servers = sys.argv[1:] != ["page"]
     try:
-        if not os.environ.get("TRACK_KAFKA"):
+        if servers and not os.environ.get("TRACK_KAFKA"):
             kafka_jars(print)
-        if not os.environ.get("TRACK_CLICKHOUSE"):
+        if servers and not os.environ.get("TRACK_CLICKHOUSE"):
             clickhouse_library(print)
         swagger_ui(print)
     except ServerError as error:

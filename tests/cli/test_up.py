@@ -34,6 +34,7 @@ from tests.running_stack import (
 )
 
 PLACEHOLDERS = (sys.executable, str(Path(__file__).with_name("placeholder_stack.py")))
+ENDS = "Ctrl-C stops everything."
 NAMED = {"TRACK_KAFKA": "127.0.0.1:1", "TRACK_CLICKHOUSE": "http://track:secret@127.0.0.1:1"}
 
 
@@ -71,7 +72,7 @@ def test_a_kafka_that_does_not_say_has_four_partitions(tmp_path: Path) -> None:
 
 def test_prints_addresses_and_three_requests_and_leaves_nothing(tmp_path: Path) -> None:
     with running_stack(tmp_path, PLACEHOLDERS, **NAMED) as stack:
-        words = stack.output.read_text()
+        words = said(stack, ENDS)
         assert stack.http in words
         assert words.count(f"curl {stack.http}/track ") == 2
         assert f"curl '{stack.http}/sessions?start_date=" in words
@@ -79,6 +80,15 @@ def test_prints_addresses_and_three_requests_and_leaves_nothing(tmp_path: Path) 
         assert '"event":"stop"' in words
     assert "Stopped; nothing is left running." in (tmp_path / "output").read_text()
     assert find_stack(tmp_path) is None
+
+
+def said(stack: RunningStack, last: str, times: int = 1) -> str:
+    """What a stack has said, once it has said this so often; it answers a moment before."""
+    for _ in range(100):
+        if (words := stack.output.read_text()).count(last) == times:
+            return words
+        time.sleep(0.1)
+    raise AssertionError(words)
 
 
 def test_other_commands_find_the_stack_as_long_as_it_runs(tmp_path: Path) -> None:
@@ -103,13 +113,13 @@ def test_a_busy_port_is_one_sentence_that_names_its_setting(tmp_path: Path) -> N
 
 def test_it_says_who_may_come_in(tmp_path: Path) -> None:
     with running_stack(tmp_path, PLACEHOLDERS, **NAMED) as stack:
-        words = stack.output.read_text()
+        words = said(stack, ENDS)
         assert "Keys        none asked for: open to this machine alone" in words
         assert "TRACK_KEY" not in words
     add_key(tmp_path / "keys", "a", [Scope.WRITE], datetime.now(UTC))
     everywhere = {"TRACK_HOST": "0.0.0.0", "TRACK_PLAIN_HTTP": "yes"}
     with running_stack(tmp_path, PLACEHOLDERS, **NAMED, **everywhere) as stack:
-        words = stack.output.read_text().rpartition("Everything answers")[2]
+        words = said(stack, ENDS, 2).rpartition("Everything answers")[2]
         assert f"Keys        1 key in {tmp_path}/keys" in words
         assert words.count(' -H "Authorization: Bearer $TRACK_KEY"') == 3
 

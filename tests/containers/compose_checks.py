@@ -57,12 +57,16 @@ class Installation:
         return _compose(self.command, self.environment, *arguments, within_s=within_s)
 
     def request(self, path: str, body: bytes | None = None) -> Any:
+        """Return the JSON of the answer to a request."""
+        return json.loads(self.fetch(path, body))
+
+    def fetch(self, path: str, body: bytes | None = None) -> bytes:
         """Return the answer to a request through the proxy, its certificate checked."""
         context = create_default_context(cafile=str(self.authority))
         headers = {"Authorization": f"Bearer {self.key}"}
         request = urllib.request.Request(f"{self.url}{path}", body, headers)
         with urllib.request.urlopen(request, timeout=10, context=context) as answer:
-            return json.load(answer)
+            return bytes(answer.read())
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,13 @@ def test_every_example_has_its_answer_through_the_proxy(installation: Installati
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_the_page_of_the_api_is_there(installation: Installation) -> None:
+    assert b"swagger-ui-bundle.js" in installation.fetch("/docs")
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js"):
+        assert len(installation.fetch(f"/docs/{name}")) > 300, name
+    assert installation.request("/openapi.json")["openapi"] == "3.1.0"
 
 
 def test_without_a_key_nobody_comes_in(installation: Installation) -> None:

@@ -173,6 +173,6 @@ async def test_a_bug_is_a_500_in_the_one_shape(
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("query.parameters.parse_question", fail)
+    monkeypatch.setattr("query.parsing.parse_question", fail)
     answer = await alone.get("/metrics")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")

@@ -54,7 +54,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _shown(parameter: Parameter) -> str:
-    return f"`{parameter.name}KEY`" if parameter.is_family else f"`{parameter.name}`"
+    return f"`{parameter.shown}`"
 
 
 if __name__ == "__main__":

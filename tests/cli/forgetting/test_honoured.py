@@ -73,6 +73,12 @@ def is_right(living: Living, *users: str) -> None:
         living.require_alive()
 
 
+def cut_off(living: Living, failpoint: str) -> None:
+    """Kill a repair at a point."""
+    killed = living.run_process("repair", "--yes", failpoint=failpoint)
+    assert killed.returncode == -signal.SIGKILL, killed.stdout
+
+
 def are_counted_as_before(living: Living) -> None:
     """What was counted again is as it was, but for how many different users there were."""
     now = living.of_all()
@@ -94,6 +100,7 @@ def test_a_backup_that_is_put_back_is_forgotten_again(forgotten: Living) -> None
     dry = forgotten.say("repair", code=1)
     assert "events has 6 rows of users who are forgotten" in dry
     assert "take out the rows of users who are forgotten" in dry
+    cut_off(forgotten, "after_forgotten")
     forgotten.say("repair", "--yes")
     is_right(forgotten, USER)
 
@@ -138,6 +145,7 @@ def test_tables_that_were_made_anew(forgotten: Living) -> None:
     migrate(forgotten.settings)
     forgotten.clickhouse.close()
     forgotten.clickhouse = connect_sync(forgotten.settings)
+    cut_off(forgotten, "after_gone")
     forgotten.say("repair", "--yes")
     assert forgotten.of_others(USER) == before
     are_counted_as_before(forgotten)
