@@ -175,6 +175,7 @@ def import_(folder: Path, since: datetime | None, until: datetime | None) -> Non
     Ask the view all_events for these and all others, each event once. Counts and sessions stay as
     they are: they have outlived the events. Files are compared with DIR/manifest.json first. A
     day that is there already is not imported again, and a run that was cut off can be repeated.
+    Users who are forgotten are left out.
     """
     from cli.addresses import with_stack
     from cli.parquet.loading import import_days
@@ -238,6 +239,7 @@ def sql(statement: str | None, form: str, parameters: tuple[str, ...]) -> None:
 def forget(user_id: str, is_json: bool, yes: bool) -> None:
     """Say what is kept of a user, and forget it: events, sessions, counts, plays, rejections.
 
+    Imported days too; files of `track export` are beyond its reach.
     What comes later counts as a new user's. An id that begins with a dash stands behind --. Exit
     code 1 means that the user is unknown.
     """

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from cli.forgetting.rejections import Found, find_rejections
 from cli.forgetting.rows import NAMED, USER_COUNTS, counts_of, rows_of
 from cli.mutations import count_rows
+from cli.parquet.forgotten import count_imported
+from cli.parquet.tallies import IMPORTED_EVENTS
 from cli.repair.findings import counted
 from contracts.forgetting import Marks
 from contracts.tables import REJECTED_EVENTS
@@ -45,6 +47,7 @@ async def find_kept(client: AsyncClient, namespace: str, marks: Marks, text: str
         ClickHouseError: the server does not answer.
     """
     numbers = {base.name: await count_rows(client, base.name, rows_of(marks)) for base in NAMED}
+    numbers[IMPORTED_EVENTS] = await count_imported(client, marks)
     numbers[USER_COUNTS] = await count_rows(client, USER_COUNTS, counts_of(marks))
     found = await find_rejections(client, namespace, marks, text)
     return Kept({**numbers, REJECTED_EVENTS.name: len(found.covered)}, found)

@@ -37,9 +37,19 @@ async def read_retention(servers: KafkaServers, topics: Topics) -> Mapping[str, 
 
 
 def sentences(
-    retention: Mapping[str, Mapping[str, str]], unclear: Sequence[Place], now_ms: int
+    retention: Mapping[str, Mapping[str, str]],
+    unclear: Sequence[Place],
+    of_other_logs: int,
+    now_ms: int,
 ) -> list[str]:
-    """Return what remains, one sentence each."""
+    """Return what remains, one sentence each.
+
+    Args:
+        retention: how long the broker keeps what has the user's id, by topic.
+        unclear: rejected records that cannot be read and contain the text.
+        of_other_logs: how many imported rows of other logs are of a user of the same id.
+        now_ms: the present, in ms since 1970.
+    """
     said = [
         f"in {', '.join(topics)} of Kafka{_how_long(values, now_ms)}"
         for values, topics in _by_values(retention).items()
@@ -47,6 +57,8 @@ def sentences(
     said += [
         "in event_counts and session_stats, the counts of all users: the numbers, without the name",
         "in files of ClickHouse that nothing reads any more: about ten minutes",
+        "in files of `track export`, from where `track import` brings nothing of it back: delete "
+        "them, or export their days again while events has the days",
         "in backups, which are yours: after one is put back, `track repair` forgets again",
     ]
     if unclear:
@@ -56,7 +68,17 @@ def sentences(
             f"in rejected_events, until its days are over: {counted(len(unclear), 'record')} that "
             f"cannot be read and contain the text ({places}{more}); see `track rejected show`"
         )
+    if of_other_logs:
+        said.append(in_other_logs(of_other_logs))
     return said
+
+
+def in_other_logs(rows: int) -> str:
+    """Return the sentence on imported rows of other logs."""
+    return (
+        f"in imported_events: {counted(rows, 'row')} of other logs under the same user_id; a mark "
+        "counts for its own log alone, so they go only with their days, by DROP PARTITION"
+    )
 
 
 def _by_values(

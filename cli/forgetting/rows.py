@@ -25,6 +25,11 @@ NAMED = (EVENTS, SESSIONS)
 USER_COUNTS = "user_counts_15m"
 
 
+def key_of(log_id: str) -> str:
+    """Return the expression that gives the key of a row's user, as `contracts.forgetting` does."""
+    return f"lower(hex(SHA256(concat('{log_id}', user_id))))"
+
+
 def rows_of(marks: Marks) -> str:
     """Return the condition on rows of `events` and `sessions` that the marks cover."""
     return _condition(marks, "log_offset", lambda mark: mark.offsets[mark.partition])
@@ -58,10 +63,9 @@ def _condition(marks: Marks, column: str, bound: Callable[[Mark], int]) -> str:
     partitions = sorted({mark.partition for mark in marks.by_key.values()})
     keys = ", ".join(f"'{key}'" for key in marks.by_key)
     bounds = ", ".join(f"toUInt64({bound(mark)})" for mark in marks.by_key.values())
-    key = f"lower(hex(SHA256(concat('{marks.log_id}', user_id))))"
     return (
         f"kafka_partition IN ({', '.join(map(str, partitions))}) "
-        f"AND {column} < transform({key}, [{keys}], [{bounds}], toUInt64(0))"
+        f"AND {column} < transform({key_of(marks.log_id)}, [{keys}], [{bounds}], toUInt64(0))"
     )
 
 

@@ -25,10 +25,10 @@ from cli.forgetting.counts import UserCounts
 from cli.forgetting.kept import Kept, find_kept
 from cli.forgetting.marking import mark_user
 from cli.forgetting.marks import read_marks
-from cli.forgetting.rejections import Found
-from cli.forgetting.remaining import read_retention, sentences
+from cli.forgetting.remaining import in_other_logs, read_retention, sentences
 from cli.forgetting.rows import USER_COUNTS
 from cli.forgetting.waiting import committed_of, wait_for_sessionizers, wait_for_writer
+from cli.parquet.forgotten import count_of_other_logs
 from cli.rejected.replay import read_marks as read_replays
 from cli.rejected.replay import replaying
 from cli.rejected.views import escaped, time_text
@@ -90,6 +90,7 @@ class Known:
         plays, stops: how many open plays and waiting stops the processors keep.
         replays: how many marks of replays name the user.
         mark: the mark of an earlier time that the user was forgotten.
+        of_other_logs: how many imported rows of other logs are of a user of the same id.
     """
 
     kept: Kept
@@ -97,6 +98,7 @@ class Known:
     stops: int
     replays: int
     mark: Mark | None
+    of_other_logs: int
 
     def __bool__(self) -> bool:
         """Tell whether anything is."""
@@ -115,7 +117,7 @@ async def _forget(settings: Settings, user_id: str, *, confirmed: bool) -> bool:
     finally:
         await client.close()
     if known:
-        await _say_what_remains(settings, known.kept.found, confirmed=confirmed)
+        await _say_what_remains(settings, known, confirmed=confirmed)
     return bool(known)
 
 
@@ -129,7 +131,9 @@ async def _look(settings: Settings, log: Log, client: AsyncClient, user_id: str)
     earlier = await read_marks(settings, log.id)
     replays = (await read_replays(settings)).values()
     named = sum(each.user_id == user_id for each in replays)
-    return Known(kept, len(state.plays), len(state.stops), named, earlier.of(user_id))
+    of_other_logs = await count_of_other_logs(client, log.id, user_id)
+    mark = earlier.of(user_id)
+    return Known(kept, len(state.plays), len(state.stops), named, mark, of_other_logs)
 
 
 async def _state_of(settings: Settings, partition: int, user_id: str) -> UserState:
@@ -176,6 +180,8 @@ def _say_what_is_known(user_id: str, known: Known) -> None:
             f"The user {name} is unknown: nothing in the tables or in the processors' state. What "
             "Kafka has and they have not reached yet, they do not know; ask again in a moment."
         )
+        if known.of_other_logs:
+            click.echo(f"There is something {in_other_logs(known.of_other_logs)}.")
         return
     click.echo(f"The user {name}:")
     if known.mark is not None:
@@ -190,11 +196,12 @@ def _say_what_is_known(user_id: str, known: Known) -> None:
     click.echo(f"  replayed: {counted(known.replays, 'mark')} with the user's name")
 
 
-async def _say_what_remains(settings: Settings, found: Found, *, confirmed: bool) -> None:
+async def _say_what_remains(settings: Settings, known: Known, *, confirmed: bool) -> None:
     topics = Topics.of(settings.namespace)
     retention = await read_retention(settings.kafka_servers, topics)
     click.echo("What remains:" if confirmed else "What would remain:")
-    for sentence in sentences(retention, found.unclear, time.time_ns() // 1_000_000):
+    now_ms = time.time_ns() // 1_000_000
+    for sentence in sentences(retention, known.kept.found.unclear, known.of_other_logs, now_ms):
         click.echo(f"  {sentence}")
     if not confirmed:
         click.echo("Nothing was changed; say --yes to forget the user.")

@@ -14,8 +14,16 @@ from pathlib import Path
 from cli.comparison.compared import Compared
 from cli.parquet.days import is_whole
 from cli.parquet.folder import Folder, open_to_read
-from cli.parquet.manifest import Manifest, Span, describe_difference
-from cli.parquet.tallies import count_days, read_days_kept, tally_events, tally_imported
+from cli.parquet.manifest import Manifest, describe_difference
+from cli.parquet.tallies import (
+    Tally,
+    count_days,
+    read_days_kept,
+    tally_events,
+    tally_forgotten,
+    tally_imported,
+    tally_with_forgotten,
+)
 from cli.repair.findings import counted
 from processors.writer.commits import now_ms
 from runtime.clickhouse import Client, connect_sync
@@ -57,21 +65,31 @@ def _compare_events(client: Client, path: Path, manifest: Manifest) -> Compared:
     kept, present = read_days_kept(client), count_days(client)
     whole = [day for day in manifest.days if is_whole(day, now_ms(), kept)]
     tallies = {day: tally_events(client, day) if day in present else {} for day in whole}
-    return _compare(f"{path} and events", manifest, tallies)
+    # A day may have been exported before or after one of its users was forgotten.
+    forgotten = {day: tally_forgotten(client, day) for day in whole}
+    return _compare(f"{path} and events", manifest, tallies, forgotten)
 
 
 def _compare_imported(client: Client, path: Path, manifest: Manifest) -> Compared:
-    found = {day: tally_imported(client, manifest.log, day) for day in manifest.days}
-    imported = {day: tally for day, tally in found.items() if tally}
-    return _compare(f"{path} and imported_events", manifest, imported)
+    imported = {
+        day: tally_with_forgotten(client, manifest.log, day)
+        for day in manifest.days
+        if tally_imported(client, manifest.log, day)
+    }
+    return _compare(f"{path} and imported_events", manifest, imported, {})
 
 
-def _compare(what: str, manifest: Manifest, tallies: Mapping[date, Mapping[int, Span]]) -> Compared:
-    """Hold days of a table against the manifest."""
+def _compare(
+    what: str,
+    manifest: Manifest,
+    tallies: Mapping[date, Tally],
+    forgotten: Mapping[date, Tally],
+) -> Compared:
+    """Hold days of a table against the manifest; rows may lack that are among the forgotten."""
     compared, rows = Compared(""), 0
     for day, tally in tallies.items():
         rows += manifest.days[day].rows
-        fault = describe_difference(manifest.days[day].partitions, tally)
+        fault = describe_difference(manifest.days[day].partitions, tally, forgotten.get(day, {}))
         if fault:
             compared.differences.append(f"{day}: {fault}")
     compared.what = f"{what}: {counted(len(tallies), 'day')}, {counted(rows, 'row')}"

@@ -4,8 +4,9 @@ In: settings, a folder that `track export` wrote. Out: the days in the table `im
 with them in the view `all_events`. Never: a row in `events`, whose views would count it again and
 whose retention would drop it; a part of a day to be seen; a file taken that is not the manifest's.
 
-A day goes into a table of its own first. When that has exactly what the manifest says, it takes the
-day's place in `imported_events`, which ClickHouse does at once (REPLACE PARTITION). So a run that
+A day goes into a table of its own first. When that has exactly what the manifest says, the rows of
+users who are forgotten are taken out of it (`cli/parquet/forgotten.py`), and it takes the day's
+place in `imported_events`, which ClickHouse does at once (REPLACE PARTITION). So a run that
 was killed leaves a table aside and no row to be seen, and a day that is imported again is there
 once. Of two runs at once both do the same, and the later replaces what the earlier brought.
 """
@@ -14,21 +15,25 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 
 import click
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from urllib3.exceptions import HTTPError
 
+from cli.forgetting.marks import read_marks
 from cli.parquet.folder import Folder, open_to_read
+from cli.parquet.forgotten import ASIDE, leave_out
 from cli.parquet.manifest import Day, File, describe_difference
 from cli.parquet.pieces import COLUMNS
-from cli.parquet.tallies import IMPORTED_EVENTS, count_strangers, tally_imported
+from cli.parquet.tallies import count_strangers, tally_imported, tally_with_forgotten
 from cli.progress import Bar
 from cli.repair.findings import counted
+from contracts.forgetting import Marks
 from processors.writer.storage import LINES
 from runtime.clickhouse import ClickHouseError, Client, connect_sync
 from runtime.failpoints import failpoint
@@ -37,6 +42,7 @@ from runtime.startup import ServerAwayError, StartupError, require_log
 
 FAILPOINTS = (
     "import.after_file",
+    "import.before_marks",
     "import.before_publish",
     "import.after_publish",
     "import.after_day",
@@ -44,7 +50,6 @@ FAILPOINTS = (
 """Where a test kills an import."""
 
 _ANSWER_S = 3600.0
-_ASIDE = f"{IMPORTED_EVENTS}_aside_"
 # A table aside whose run has ended: none takes so long for a day.
 _LEFT_AFTER_S = 24 * 3600
 _SELECT_LEFT = """
@@ -97,23 +102,26 @@ def import_days(
         StartupError: a server does not answer, or folder or file are not what they must be.
     """
     with open_to_read(path) as (folder, manifest), _sentences():
-        asyncio.run(require_log(settings))
+        log = asyncio.run(require_log(settings)).id
         days = {
             day: exported
             for day, exported in manifest.days.items()
             if (first is None or day >= first) and (last is None or day <= last)
         }
         with closing(connect_sync(settings, timeout_s=_ANSWER_S)) as client:
-            _Import(client, folder, manifest.log).run(days)
+            _Import(client, folder, manifest.log, _marks_of(settings, log, manifest.log)).run(days)
 
 
 class _Import:
     """The import of days of one log."""
 
-    def __init__(self, client: Client, folder: Folder, log: str) -> None:
+    def __init__(
+        self, client: Client, folder: Folder, log: str, marks: Callable[[], Marks]
+    ) -> None:
         self._client = client
         self._folder = folder
         self._log = log
+        self._marks = marks
         self._console = Console()
 
     def run(self, days: dict[date, Day]) -> None:
@@ -122,23 +130,26 @@ class _Import:
         lacking = {
             day: exported
             for day, exported in days.items()
-            if tally_imported(self._client, self._log, day) != exported.partitions
+            if tally_with_forgotten(self._client, self._log, day) != exported.partitions
         }
         with Bar(self._console, "events", sum(each.rows for each in lacking.values())) as bar:
             for day, exported in lacking.items():
-                self._import_day(day, exported, bar)
-                self._console.print(
-                    f"✓ {day}: {counted(exported.rows, 'event')} imported",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                left_out = self._import_day(day, exported, bar)
+                self._say_imported(day, exported.rows - left_out, left_out)
                 failpoint("import.after_day")
         click.echo(
             f"{self._folder.path}: {counted(len(lacking), 'day')} imported now, "
             f"{len(days) - len(lacking)} were there already"
         )
 
-    def _import_day(self, day: date, exported: Day, bar: Bar) -> None:
+    def _say_imported(self, day: date, rows: int, left_out: int) -> None:
+        without = f", without {left_out:,} of users who are forgotten" if left_out else ""
+        self._console.print(
+            f"✓ {day}: {counted(rows, 'event')} imported{without}", highlight=False, soft_wrap=True
+        )
+
+    def _import_day(self, day: date, exported: Day, bar: Bar) -> int:
+        """Import a day; return how many of its rows are left out."""
         for file in exported.files:
             fault = self._folder.find_fault(file)
             if fault:
@@ -152,10 +163,13 @@ class _Import:
                 failpoint("import.after_file")
                 bar.advance(file.rows)
             self._require_whole(aside, day, exported)
+            failpoint("import.before_marks")
+            left_out = leave_out(self._client, self._marks(), day, aside)
             failpoint("import.before_publish")
             parameters = {"log": self._log, "day": day}
             self._client.command(f"{_REPLACE} {aside}", parameters=parameters)
             failpoint("import.after_publish")
+        return left_out
 
     def _load(self, aside: str, file: File) -> None:
         with (self._folder.path / file.name).open("rb") as opened:
@@ -183,7 +197,7 @@ class _Import:
     @contextmanager
     def _table_aside(self) -> Iterator[str]:
         """Give a table like `imported_events`, with what fills it, for a day."""
-        aside = f"{_ASIDE}{secrets.token_hex(4)}"
+        aside = f"{ASIDE}{secrets.token_hex(4)}"
         names = {"aside": aside, "inlet": _inlet_of(aside), "view": f"{aside}_view"}
         try:
             self._client.command(_CREATE, parameters={"aside": aside})
@@ -196,12 +210,17 @@ class _Import:
 
     def _drop_left(self) -> None:
         """Drop the tables of runs that were killed."""
-        parameters = {"aside": _ASIDE, "seconds": _LEFT_AFTER_S}
+        parameters = {"aside": ASIDE, "seconds": _LEFT_AFTER_S}
         for (aside,) in self._client.query(_SELECT_LEFT, parameters=parameters).result_rows:
             self._drop(aside)
 
     def _drop(self, aside: str) -> None:
         self._client.command(_DROP, parameters={"aside": aside})
+
+
+def _marks_of(settings: Settings, log: str, imported: str) -> Callable[[], Marks]:
+    """Return what reads the marks for rows of a log: those of another log are not known here."""
+    return lambda: asyncio.run(read_marks(settings, log)) if imported == log else Marks(imported)
 
 
 def _inlet_of(aside: str) -> str:
@@ -211,12 +230,12 @@ def _inlet_of(aside: str) -> str:
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """Turn what ClickHouse answers in the middle into a sentence."""
+    """Turn what a server answers in the middle into a sentence."""
     try:
         yield
-    except (ClickHouseError, HTTPError, TimeoutError) as error:
+    except (KafkaError, ClickHouseError, HTTPError, TimeoutError) as error:
         raise ServerAwayError(
-            f"ClickHouse failed in the middle ({str(error) or type(error).__name__}); run this "
+            f"A server failed in the middle ({str(error) or type(error).__name__}); run this "
             "again: days that were imported are there."
         ) from error
     except OSError as error:

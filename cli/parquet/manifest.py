@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 
 import msgspec
 
@@ -100,11 +101,18 @@ def decode_manifest(data: bytes) -> Manifest:
     return manifest
 
 
-def describe_difference(wanted: Mapping[int, Span], found: Mapping[int, Span]) -> str | None:
-    """Return a sentence on the first Kafka partition in which two tallies differ, or None."""
+def describe_difference(
+    wanted: Mapping[int, Span],
+    found: Mapping[int, Span],
+    forgotten: Mapping[int, Span] = MappingProxyType({}),
+) -> str | None:
+    """Return a sentence on the first Kafka partition in which two tallies differ, or None.
+
+    Rows may be missing as far as they can be among the `forgotten`.
+    """
     for number in sorted({*wanted, *found}):
         one, other = wanted.get(number), found.get(number)
-        if one != other:
+        if one != other and not _can_be(one, other, forgotten.get(number)):
             return f"partition {number} has {_words(other)}, and must have {_words(one)}"
     return None
 
@@ -126,6 +134,19 @@ def _fault_of(day: date, exported: Day) -> str | None:
     if sum(span.rows for span in exported.partitions.values()) != exported.rows:
         return "has other rows than its partitions"
     return None
+
+
+def _can_be(wanted: Span | None, found: Span | None, forgotten: Span | None) -> bool:
+    """Tell whether the rows that were found, and some that are forgotten, can be those wanted."""
+    if wanted is None or forgotten is None:
+        return False
+    if found is None:
+        found = Span(0, forgotten.last, forgotten.first)
+    return (
+        found.rows <= wanted.rows <= found.rows + forgotten.rows
+        and min(found.first, forgotten.first) <= wanted.first <= found.first
+        and found.last <= wanted.last <= max(found.last, forgotten.last)
+    )
 
 
 def _words(span: Span | None) -> str:

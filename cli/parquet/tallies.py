@@ -26,6 +26,23 @@ _SELECT_TALLY_OF_LOG = """
 SELECT kafka_partition, count(), min(kafka_offset), max(kafka_offset) FROM {table:Identifier}
 WHERE log_id = {log:String} AND toDate(received_at) = {day:Date} GROUP BY kafka_partition
 """
+_SELECT_TALLY_WITH_FORGOTTEN = """
+SELECT kafka_partition, count(), min(kafka_offset), max(kafka_offset)
+FROM (
+    SELECT kafka_partition, kafka_offset FROM imported_events
+    WHERE log_id = {log:String} AND toDate(received_at) = {day:Date}
+    UNION ALL
+    SELECT DISTINCT kafka_partition, kafka_offset FROM imported_events_forgotten
+    WHERE log_id = {log:String} AND day = {day:Date}
+)
+GROUP BY kafka_partition
+"""
+# What is left of a row was received at the end of its day.
+_SELECT_TALLY_FORGOTTEN = """
+SELECT kafka_partition, uniqExact(kafka_offset), min(kafka_offset), max(kafka_offset)
+FROM events_forgotten WHERE received_at = toDateTime64({day:Date} + 1, 3, 'UTC')
+GROUP BY kafka_partition
+"""
 _SELECT_STRANGERS = """
 SELECT count() FROM {table:Identifier}
 WHERE log_id != {log:String} OR toDate(received_at) != {day:Date}
@@ -52,6 +69,16 @@ def tally_events(client: Client, day: date) -> Tally:
 def tally_imported(client: Client, log: str, day: date, table: str = IMPORTED_EVENTS) -> Tally:
     """Return what a table of imported events has of a log's day."""
     return _tally(client, _SELECT_TALLY_OF_LOG, {"table": table, "log": log, "day": day})
+
+
+def tally_with_forgotten(client: Client, log: str, day: date) -> Tally:
+    """Return what `imported_events` has of a log's day, with the places of what is left out."""
+    return _tally(client, _SELECT_TALLY_WITH_FORGOTTEN, {"log": log, "day": day})
+
+
+def tally_forgotten(client: Client, day: date) -> Tally:
+    """Return what is left of a day's rows in `events` whose users are forgotten."""
+    return _tally(client, _SELECT_TALLY_FORGOTTEN, {"day": day})
 
 
 def count_strangers(client: Client, log: str, day: date, table: str) -> int:

@@ -27,6 +27,7 @@ TODAY = datetime.now(UTC).date()
 DAY_MS = 86_400_000
 _OF_SEVERAL = re.compile(r"\bArray\((?:Dynamic|JSON|Array)\b[^']*")
 ROLLUPS = ("event_counts_15m", "user_counts_15m", "session_stats_15m")
+IMPORTED = ("imported_events", "imported_events_forgotten")
 TTL = "toDateTime(received_at) + toIntervalDay(30)"
 RUN_TRACK = "import sys; from cli.main import track; track(sys.argv[1:])"
 # Everything of a row; of metadata the text and the type of every path.
@@ -58,7 +59,7 @@ class Tables:
         for name in reversed(self.names()):
             if name.startswith("imported_events_aside"):
                 self.clickhouse.command(f"DROP TABLE {name} SYNC")
-        for name in ("events", "imported_events", *ROLLUPS):
+        for name in ("events", "events_forgotten", *IMPORTED, *ROLLUPS):
             self.clickhouse.command(f"TRUNCATE TABLE {name}")
         self.clickhouse.command(f"ALTER TABLE events MODIFY TTL {TTL}")
         self.clickhouse.command("SYSTEM START TTL MERGES events")

@@ -129,3 +129,31 @@ def test_the_first_partition_that_differs_is_named() -> None:
     assert describe_difference({}, wanted) == (
         "partition 0 has 2 rows of offsets 10 to 14, and must have no rows"
     )
+
+
+offsets = st.sets(st.integers(0, 12))
+
+
+@given(offsets, offsets, st.data())
+def test_rows_may_be_missing_that_are_forgotten(
+    kept: set[int], forgotten: set[int], data: st.DataObject
+) -> None:
+    """The manifest was written when all, some or none of the forgotten were still there."""
+    forgotten -= kept
+    some = data.draw(st.sets(st.sampled_from(sorted(forgotten)))) if forgotten else set[int]()
+    exported = tally_of(kept | some)
+    assert describe_difference(exported, tally_of(kept), tally_of(forgotten)) is None
+
+
+def test_rows_that_are_missing_besides_are_named() -> None:
+    wanted, forgotten = {0: Span(10, 1, 10)}, {0: Span(2, 4, 10)}
+    assert describe_difference(wanted, {0: Span(8, 1, 9)}, forgotten) is None
+    for found in (Span(7, 1, 9), Span(8, 2, 9), Span(11, 1, 10), Span(10, 1, 11)):
+        assert describe_difference(wanted, {0: found}, forgotten) is not None, found
+    assert describe_difference(wanted, {}, forgotten) is not None
+    assert describe_difference({}, wanted, forgotten) is not None
+
+
+def tally_of(offsets: set[int]) -> dict[int, Span]:
+    """Return the tally of a partition that has these offsets."""
+    return {0: Span(len(offsets), min(offsets), max(offsets))} if offsets else {}
