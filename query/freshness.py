@@ -11,6 +11,7 @@ to there, it is in ClickHouse. So what was received before the look is counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -32,6 +33,7 @@ from runtime.settings import Settings
 LOOK_EVERY_S = 1.0
 _ANSWER_WITHIN_S = 10.0
 _RETRY_EVERY_S = 5.0
+_END_WITHIN_S = 2.0
 # Looks that are waited for; under a long lag every other one is let go.
 _MOST_LOOKS = 240
 
@@ -106,28 +108,33 @@ class Freshness:
         if not self._settings.kafka:
             yield
             return
-        watching = asyncio.create_task(self._watch())
+        stop = asyncio.Event()
+        watching = asyncio.create_task(self._watch(stop))
         try:
             yield
         finally:
+            # In order, as long as that takes no time: a connection that is cancelled while it is
+            # made is left to the garbage collector by aiokafka.
+            stop.set()
+            await asyncio.wait([watching], timeout=_END_WITHIN_S)
             await cancel(watching)
 
-    async def _watch(self) -> None:
-        while True:
+    async def _watch(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             try:
-                await self._look_while_it_answers()
+                await self._look_while_it_answers(stop)
             except (KafkaError, TimeoutError, OSError) as error:
                 _log.warning("Kafka does not tell how fresh answers are: %r", error)
             self._progress = Progress(self._progress.as_of_ms)
-            await asyncio.sleep(_RETRY_EVERY_S)
+            await _pause(stop, _RETRY_EVERY_S)
 
-    async def _look_while_it_answers(self) -> None:
+    async def _look_while_it_answers(self, stop: asyncio.Event) -> None:
         servers = self._settings.kafka_servers
         async with open_consumer(servers) as consumer, open_admin(servers) as admin:
-            while True:
+            while not stop.is_set():
                 async with asyncio.timeout(_ANSWER_WITHIN_S):
                     self._progress.take(await self._look(consumer, admin))
-                await asyncio.sleep(LOOK_EVERY_S)
+                await _pause(stop, LOOK_EVERY_S)
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> Look:
         namespace, at_ms = self._settings.namespace, time.time_ns() // 1_000_000
@@ -169,6 +176,12 @@ class Freshness:
             if self._read.get(where, {}).get(gap) is False
         }
         return {**done, **beyond}
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep so long, or until `stop` is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 async def _commits(

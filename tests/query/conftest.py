@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -32,3 +33,8 @@ async def store(settings: Settings, client: AsyncClient) -> AsyncIterator[Store]
     """The store over that database."""
     async with open_store(settings) as opened:
         yield opened
+
+
+def without_kafka(settings: Settings) -> Settings:
+    """Settings of a service that does not look how fresh it is; `test_freshness` does."""
+    return replace(settings, kafka="")

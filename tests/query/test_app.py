@@ -15,6 +15,7 @@ import pytest
 from query.app import create_app
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
+from tests.query.conftest import without_kafka
 from tests.query.rows import Event, Session, insert
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +26,7 @@ AT = 1_735_732_800_000  # 2025-01-01T12:00:00Z
 
 @pytest.fixture
 async def http(settings: Settings, client: AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
+    app = create_app(without_kafka(settings))
     async with app.router.lifespan_context(app), http_of(app) as opened:
         yield opened
 
@@ -33,7 +34,7 @@ async def http(settings: Settings, client: AsyncClient) -> AsyncIterator[httpx.A
 @pytest.fixture
 async def alone(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service without ClickHouse."""
-    app = create_app(replace(settings, clickhouse="http://u:p@127.0.0.1:1"))
+    app = create_app(replace(without_kafka(settings), clickhouse="http://u:p@127.0.0.1:1"))
     async with app.router.lifespan_context(app), http_of(app) as opened:
         yield opened
 
@@ -149,7 +150,7 @@ async def test_the_page_of_the_api_has_what_was_fetched_and_nothing_else(
 ) -> None:
     for name in ("swagger-ui-bundle.js", "swagger-ui.css", "secret.txt"):
         (tmp_path / name).write_text(name)
-    async with http_of(create_app(settings, tmp_path)) as http:
+    async with http_of(create_app(without_kafka(settings), tmp_path)) as http:
         page = await http.get("/docs")
         assert (
             page.status_code,
@@ -163,7 +164,7 @@ async def test_the_page_of_the_api_has_what_was_fetched_and_nothing_else(
             assert (await http.get(f"/docs/{name}")).status_code == 200
         for name in ("secret.txt", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "index.html"):
             assert (await http.get(f"/docs/{name}")).status_code == 404
-    async with http_of(create_app(settings)) as http:
+    async with http_of(create_app(without_kafka(settings))) as http:
         assert (await http.get("/docs")).status_code == 404
 
 

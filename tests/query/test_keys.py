@@ -14,6 +14,7 @@ from query.app import create_app
 from runtime.access.keys import Scope
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
+from tests.query.conftest import without_kafka
 from tests.query.test_app import DATES, http_of
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +33,7 @@ def secrets(settings: Settings) -> dict[Scope, str]:
 async def http(
     settings: Settings, client: AsyncClient, secrets: dict[Scope, str]
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
+    app = create_app(without_kafka(settings))
     async with app.router.lifespan_context(app), http_of(app) as opened:
         yield opened
 
@@ -87,7 +88,7 @@ async def test_the_page_health_and_preflights_need_no_key(http: httpx.AsyncClien
 async def test_questions_have_limits_too(
     settings: Settings, client: AsyncClient, secrets: dict[Scope, str]
 ) -> None:
-    app = create_app(replace(settings, rate_per_key=1, rate_burst_s=3))
+    app = create_app(replace(without_kafka(settings), rate_per_key=1, rate_burst_s=3))
     async with app.router.lifespan_context(app), http_of(app) as http:
         http.headers["x-read-key"] = secrets[Scope.READ]
         first = await http.get(f"/metrics?{DATES}")

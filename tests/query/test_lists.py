@@ -18,6 +18,7 @@ from query.question import Question
 from query.table import BY_PATH
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
+from tests.query.conftest import without_kafka
 from tests.query.plain import Rows, list_open_plays
 from tests.query.rows import (
     HOUR_MS,
@@ -38,7 +39,7 @@ _INSERT_LOG = "INSERT INTO log (id, opens, closes, partitions) VALUES ('x', 'pla
 @pytest.fixture
 async def http(settings: Settings, client: AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
     await client.command(_INSERT_LOG)
-    app = create_app(settings)
+    app = create_app(without_kafka(settings))
     async with app.router.lifespan_context(app), http_of(app) as opened:
         yield opened
 

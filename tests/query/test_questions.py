@@ -18,6 +18,7 @@ from query.question import Question
 from query.table import BY_PATH, ENTRIES, Entry
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
+from tests.query.conftest import without_kafka
 from tests.query.plain import Rows, answer
 from tests.query.rows import NAMES, USERS, VALUES, insert, make_events, make_sessions
 from tests.query.test_app import http_of
@@ -47,7 +48,7 @@ async def http(
     for part in (slice(None, None, 2), slice(1, None, 2)):
         await insert(client, "events", rows.events[part])
         await insert(client, "sessions", rows.sessions[part])
-    app = create_app(settings)
+    app = create_app(without_kafka(settings))
     async with app.router.lifespan_context(app), http_of(app) as opened:
         yield opened
 

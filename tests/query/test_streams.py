@@ -21,6 +21,7 @@ from query.store import Excess, ExcessiveError, Store
 from runtime.clickhouse import AsyncClient
 from runtime.settings import Settings
 from tests.ingest.service import Service, memory_of, start
+from tests.query.conftest import without_kafka
 from tests.query.test_app import DATES, http_of
 
 pytestmark = pytest.mark.anyio
@@ -130,7 +131,7 @@ async def test_the_work_for_a_client_that_has_gone_is_cancelled(
     async def send(_: Any) -> None:
         pass
 
-    app = create_app(settings)
+    app = create_app(without_kafka(settings))
     scope: dict[str, Any] = {
         "type": "http", "http_version": "1.1", "method": "GET", "path": "/metrics", "headers": [],
         "query_string": DATES.encode(), "client": ("127.0.0.1", 1), "server": None,
@@ -147,7 +148,7 @@ async def test_a_stream_that_is_cut_off_is_not_taken_for_a_whole_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores, "_FOR_STREAM", {**stores._FOR_STREAM, "max_execution_time": 0.3})
-    app = create_app(settings)
+    app = create_app(without_kafka(settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with (
         app.router.lifespan_context(app),
@@ -180,7 +181,7 @@ async def test_a_question_that_takes_too_much_says_what_to_narrow(
     code: str,
 ) -> None:
     monkeypatch.setattr(stores, "_FOR_ROWS", {**stores._FOR_ROWS, **limits})
-    app = create_app(settings)
+    app = create_app(without_kafka(settings))
     async with app.router.lifespan_context(app), http_of(app) as http:
         answer = await http.get(f"/sessions?{DATES}&stats=extended")
     assert (answer.status_code, answer.json()["code"]) == (status, code), (excess, answer.text)

@@ -228,6 +228,14 @@ class Terminal:
         self.screen = b""
         return text
 
+    def answered(self, words: str) -> None:
+        """Wait until the words are on the screen, and behind them the prompt."""
+        deadline = time.monotonic() + _WITHIN_S
+        while self.sign not in (text := _plain(self.screen)).partition(words)[2]:
+            assert time.monotonic() < deadline, text
+            self.look()
+        self.screen = b""
+
 
 def _plain(screen: bytes) -> str:
     """Return what is on the screen without its colours and movements."""
@@ -276,17 +284,17 @@ def test_a_statement_goes_over_lines_and_ctrl_d_leaves(settings: Settings) -> No
 def test_a_refusal_and_ctrl_c_end_nothing(settings: Settings) -> None:
     with prompt(settings) as terminal:
         terminal.ask("SELECT nothing;\r")
-        terminal.expect("Unknown expression identifier `nothing`")
-        terminal.ask("SELECT what is this")
+        terminal.answered("Unknown expression identifier `nothing`")
+        terminal.type("SELECT what is this")
         terminal.expect("this")
         terminal.type("\x03")
         terminal.ask("SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1;\r")
         time.sleep(3)
         os.killpg(terminal.process.pid, signal.SIGINT)
         began = time.monotonic()
-        terminal.expect("Interrupted.")
+        terminal.answered("Interrupted.")
         assert time.monotonic() - began < 10
-        terminal.ask("SELECT 5 + 5 AS ten;\r")
+        terminal.type("SELECT 5 + 5 AS ten;\r")
         terminal.expect("│  10 │")
         terminal.ask("exit\r")
         assert terminal.process.wait(_WITHIN_S) == 0
