@@ -132,7 +132,7 @@ def test_numbers_agree_with_what_was_sent(told: Mapping[str, Told]) -> None:
     assert value_of(told, "track_http_refusals_total", reason="invalid_json") >= 1
     assert value_of(told, "track_http_requests_total", route="other", status="404") >= 1
     assert value_of(told, "track_http_requests_total", route="/sessions", status="200") >= 1
-    acknowledged = value_of(told, "track_acknowledgement_duration_seconds_count")
+    acknowledged = value_of(told, "track_acknowledgement_duration_seconds_count", route="/track")
     assert acknowledged == value_of(
         told, "track_http_requests_total", route="/track", method="POST", status="200"
     )

@@ -19,6 +19,8 @@ from tests.cli.forgetting.lives import Implied, event, live, mark_of
 from tests.cli.forgetting.living import Living
 from tests.processors.sessionizer.running import read_topic
 
+pytestmark = pytest.mark.long
+
 AMONG_COUNTS = ("forget.after_emptied", "forget.after_filled")
 ONE = "forget.after_left"
 
@@ -46,7 +48,6 @@ def test_it_is_killed_and_done_again(living: Living) -> None:
         assert "✗" not in living.say("verify")
 
 
-@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_it_is_killed_at_every_point_and_done_again(living: Living) -> None:
     with living.working():

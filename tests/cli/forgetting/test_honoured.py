@@ -17,6 +17,8 @@ from tests.cli.forgetting.lives import live
 from tests.cli.forgetting.living import Living
 from tests.processors.writer.pipeline import Pipeline
 
+pytestmark = pytest.mark.long
+
 USER, OTHERS = "ada-lovelace", ("grace", "alan", "barbara")
 COPIED = (
     *("events", "sessions", "rejected_events", "user_counts_15m"),

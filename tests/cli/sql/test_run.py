@@ -288,6 +288,7 @@ def test_a_refusal_and_ctrl_c_end_nothing(settings: Settings) -> None:
         terminal.type("SELECT what is this")
         terminal.expect("this")
         terminal.type("\x03")
+        time.sleep(1)  # the line is drawn once more before the prompt is a new one
         terminal.ask("SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1;\r")
         time.sleep(3)
         os.killpg(terminal.process.pid, signal.SIGINT)
