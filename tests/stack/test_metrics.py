@@ -136,7 +136,8 @@ def test_numbers_agree_with_what_was_sent(told: Mapping[str, Told]) -> None:
     assert acknowledged == value_of(
         told, "track_http_requests_total", route="/track", method="POST", status="200"
     )
-    assert acknowledged == value_of(told, "track_publisher_events_total")
+    # The other routes have theirs beside it, of a batch many at once.
+    assert acknowledged <= value_of(told, "track_publisher_events_total")
     assert value_of(told, "track_sessions_total") >= 5
     assert value_of(told, "track_program_up") == 6
     stored = value_of(told, "track_insert_rows_sum", table="events")

@@ -281,14 +281,16 @@ def test_a_statement_goes_over_lines_and_ctrl_d_leaves(settings: Settings) -> No
         assert terminal.process.wait(_WITHIN_S) == 0
 
 
-def test_a_refusal_and_ctrl_c_end_nothing(settings: Settings) -> None:
+def test_a_refusal_ends_nothing(settings: Settings) -> None:
     with prompt(settings) as terminal:
         terminal.ask("SELECT nothing;\r")
         terminal.answered("Unknown expression identifier `nothing`")
-        terminal.type("SELECT what is this")
-        terminal.expect("this")
-        terminal.type("\x03")
-        time.sleep(1)  # the line is drawn once more before the prompt is a new one
+        terminal.type("SELECT 5 + 5 AS ten;\r")
+        terminal.expect("│  10 │")
+
+
+def test_ctrl_c_ends_a_question_and_not_the_prompt(settings: Settings) -> None:
+    with prompt(settings) as terminal:
         terminal.ask("SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1;\r")
         time.sleep(3)
         os.killpg(terminal.process.pid, signal.SIGINT)
@@ -299,6 +301,17 @@ def test_a_refusal_and_ctrl_c_end_nothing(settings: Settings) -> None:
         terminal.expect("│  10 │")
         terminal.ask("exit\r")
         assert terminal.process.wait(_WITHIN_S) == 0
+
+
+def test_ctrl_c_drops_a_line(settings: Settings) -> None:
+    with prompt(settings) as terminal:
+        terminal.ask("SELECT what is this")
+        terminal.expect("this")
+        terminal.type("\x03")
+        time.sleep(1)  # the line is drawn once more before the prompt is a new one
+        terminal.screen = b""
+        terminal.type("SELECT 5 + 5 AS ten;\r")
+        terminal.expect("│  10 │")
 
 
 def test_tab_completes_names(settings: Settings) -> None:
