@@ -271,6 +271,7 @@ def test_the_prompt_shows_what_can_be_asked(settings: Settings) -> None:
         assert name not in shown
 
 
+@pytest.mark.long
 def test_a_statement_goes_over_lines_and_ctrl_d_leaves(settings: Settings) -> None:
     with prompt(settings) as terminal:
         terminal.ask("SELECT 6 *\r")
@@ -289,6 +290,7 @@ def test_a_refusal_ends_nothing(settings: Settings) -> None:
         terminal.expect("│  10 │")
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_question_and_not_the_prompt(settings: Settings) -> None:
     with prompt(settings) as terminal:
         terminal.ask("SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1;\r")
