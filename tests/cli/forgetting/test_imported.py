@@ -20,6 +20,8 @@ from tests.cli.forgetting.lives import live
 from tests.cli.forgetting.living import Living
 from tests.cli.parquet.events import day_before
 
+pytestmark = pytest.mark.long
+
 DAY = day_before(2)
 OTHERS = ("grace", "alan", "barbara")
 ROWS = 3
