@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from contracts.timestamps import format_timestamp
 from query.answers import Answer, encode_error
@@ -144,6 +145,25 @@ async def _answer(entry: Entry, desk: Desk, question: Question, request: Request
     return Response(body, headers=headers, media_type=MEDIA_TYPES[question.format])
 
 
+class _Stream(StreamingResponse):
+    """An answer in pieces; what they come from is closed also if the first is never asked for."""
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        ends: AsyncExitStack,
+        headers: Mapping[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__(pieces, headers=headers, media_type=media_type)
+        self._ends = ends
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        async with self._ends:
+            await super().__call__(scope, receive, send)
+
+
 async def _stream(entry: Entry, desk: Desk, question: Question) -> Response:
     """Return an answer that is sent as ClickHouse writes it, however long it is."""
     ends = AsyncExitStack()
@@ -152,12 +172,7 @@ async def _stream(entry: Entry, desk: Desk, question: Question) -> Response:
         desk.store.stream(entry.state(question), STREAMED[question.format])
     )
 
-    async def send() -> AsyncIterator[bytes]:
-        async with ends:
-            async for piece in pieces:
-                yield piece
-
-    return StreamingResponse(send(), headers=fresh, media_type=MEDIA_TYPES[question.format])
+    return _Stream(pieces, ends, fresh, MEDIA_TYPES[question.format])
 
 
 async def _while_wanted(request: Request, answering: Awaitable[Response]) -> Response:

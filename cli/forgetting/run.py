@@ -33,6 +33,7 @@ from cli.rejected.replay import read_marks as read_replays
 from cli.rejected.replay import replaying
 from cli.rejected.views import escaped, time_text
 from cli.repair.findings import counted
+from cli.server_failures import told_what_then
 from contracts.events import MAX_USER_ID_LENGTH
 from contracts.forgetting import Mark, Marks, user_key
 from contracts.log import Log
@@ -40,11 +41,11 @@ from contracts.tables import REJECTED_EVENTS
 from contracts.topics import Partitioner, Topics
 from processors.sessionizer.pairing import UserState
 from processors.sessionizer.position import user_key as state_key
-from runtime.clickhouse import AsyncClient, ClickHouseError, connect
+from runtime.clickhouse import AsyncClient, connect
 from runtime.failpoints import failpoint
-from runtime.kafka.admin import KafkaError, read_latest
+from runtime.kafka.admin import read_latest
 from runtime.settings import Settings
-from runtime.startup import ServerAwayError, StartupError, require_log
+from runtime.startup import StartupError, require_log
 
 FAILPOINTS = (
     *marking.FAILPOINTS,
@@ -72,13 +73,8 @@ def forget(settings: Settings, user_id: str, *, confirmed: bool) -> bool:
         raise StartupError(
             f"That is nobody's user_id: one has 1 to {MAX_USER_ID_LENGTH} characters."
         )
-    try:
+    with told_what_then("run it again: it goes on where it was."):
         return run_fenceable(_forget(settings, user_id, confirmed=confirmed))
-    except (KafkaError, ClickHouseError, TimeoutError) as error:
-        raise ServerAwayError(
-            f"A server failed in the middle ({str(error) or type(error).__name__}); run it again: "
-            "it goes on where it was."
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
-from aiokafka.errors import KafkaError
 from rich.console import Console
-from urllib3.exceptions import HTTPError
 
 from cli.parquet.days import State, judge_days
 from cli.parquet.folder import Folder, open_folder, write_file
@@ -30,8 +28,9 @@ from cli.parquet.settled import read_settled
 from cli.parquet.tallies import count_days, read_days_kept, tally_events
 from cli.progress import Bar
 from cli.repair.findings import counted
+from cli.server_failures import told_what_then
 from processors.writer.commits import now_ms
-from runtime.clickhouse import ClickHouseError, Client, connect_sync
+from runtime.clickhouse import Client, connect_sync
 from runtime.failpoints import failpoint
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError, require_log
@@ -177,12 +176,8 @@ def _connect(settings: Settings) -> Client:
 def _sentences() -> Iterator[None]:
     """Turn what a server or the disk answers in the middle into a sentence."""
     try:
-        yield
-    except (KafkaError, ClickHouseError, HTTPError, TimeoutError) as error:
-        raise ServerAwayError(
-            f"A server failed in the middle ({str(error) or type(error).__name__}); run this "
-            "again: what is in the manifest is not written again."
-        ) from error
+        with told_what_then("run this again: what is in the manifest is not written again."):
+            yield
     except OSError as error:
         raise StartupError(
             f"The folder cannot be written: {error}. Make room or name another one, and run this "

@@ -21,9 +21,7 @@ from datetime import date
 from pathlib import Path
 
 import click
-from aiokafka.errors import KafkaError
 from rich.console import Console
-from urllib3.exceptions import HTTPError
 
 from cli.forgetting.marks import read_marks
 from cli.parquet.folder import Folder, open_to_read
@@ -33,12 +31,13 @@ from cli.parquet.pieces import COLUMNS
 from cli.parquet.tallies import count_strangers, tally_imported, tally_with_forgotten
 from cli.progress import Bar
 from cli.repair.findings import counted
+from cli.server_failures import told_what_then
 from contracts.forgetting import Marks
 from processors.writer.storage import LINES
-from runtime.clickhouse import ClickHouseError, Client, connect_sync
+from runtime.clickhouse import Client, connect_sync
 from runtime.failpoints import failpoint
 from runtime.settings import Settings
-from runtime.startup import ServerAwayError, StartupError, require_log
+from runtime.startup import StartupError, require_log
 
 FAILPOINTS = (
     "import.after_file",
@@ -232,12 +231,8 @@ def _inlet_of(aside: str) -> str:
 def _sentences() -> Iterator[None]:
     """Turn what a server answers in the middle into a sentence."""
     try:
-        yield
-    except (KafkaError, ClickHouseError, HTTPError, TimeoutError) as error:
-        raise ServerAwayError(
-            f"A server failed in the middle ({str(error) or type(error).__name__}); run this "
-            "again: days that were imported are there."
-        ) from error
+        with told_what_then("run this again: days that were imported are there."):
+            yield
     except OSError as error:
         raise StartupError(
             f"A file cannot be read: {error}. Nothing of its day was imported."

@@ -10,6 +10,7 @@ import msgspec
 
 from query.question import Counted, Question
 from query.statements.statement import (
+    BUCKETS_WITHIN,
     EVENTS_WITHIN,
     Cost,
     Periods,
@@ -27,9 +28,6 @@ WHERE {within}{conditions}
 GROUP BY {keys}, event
 ORDER BY {order}, event
 """
-_BUCKETS = (
-    "bucket >= toDateTime({begin:UInt32}, 'UTC') AND bucket < toDateTime({end:UInt32}, 'UTC')"
-)
 # Days in UTC are kept by projections: the condition must be in their terms to use them.
 _UTC_DAYS = "toDate(bucket) BETWEEN {first:Date} AND {last:Date}"
 _UTC_DAY = "toDate32(toDate(bucket))"
@@ -59,13 +57,21 @@ def count_events(question: Question) -> Statement[EventCount]:
         )
     if question.user_id is not None:
         return _statement(
-            question, "user_counts_15m", _OF_USER, _BUCKETS, periods(question.grouping, "bucket")
+            question,
+            "user_counts_15m",
+            _OF_USER,
+            BUCKETS_WITHIN,
+            periods(question.grouping, "bucket"),
         )
     if question.timezone == "UTC" and question.grouping.is_of_days:
         grouped = periods(question.grouping, "bucket", _UTC_DAY)
         return _statement(question, "event_counts_15m", _OF_DAYS, _UTC_DAYS, grouped)
     return _statement(
-        question, "event_counts_15m", _OF_ROLLUP, _BUCKETS, periods(question.grouping, "bucket")
+        question,
+        "event_counts_15m",
+        _OF_ROLLUP,
+        BUCKETS_WITHIN,
+        periods(question.grouping, "bucket"),
     )
 
 

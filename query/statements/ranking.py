@@ -10,6 +10,7 @@ import msgspec
 
 from query.question import Place, Question
 from query.statements.statement import (
+    BUCKETS_WITHIN,
     EVENTS_WITHIN,
     SESSIONS_WITHIN,
     Cost,
@@ -29,9 +30,6 @@ GROUP BY value
 ORDER BY n DESC, value
 LIMIT {{limit:UInt32}}
 """
-_BUCKETS = (
-    "bucket >= toDateTime({begin:UInt32}, 'UTC') AND bucket < toDateTime({end:UInt32}, 'UTC')"
-)
 _PATH = "by_path"
 _ROWS = {
     Place.EVENT: ("events", EVENTS_WITHIN),
@@ -54,7 +52,7 @@ def rank(question: Question) -> Statement[Ranked]:
     place = question.by.place
     if place is Place.EVENT and not question.filters:
         table = "event_counts_15m" if question.user_id is None else "user_counts_15m"
-        sql = _sql("event", "sum(events)", table, _BUCKETS, condition)
+        sql = _sql("event", "sum(events)", table, BUCKETS_WITHIN, condition)
         return Statement(sql, parameters, Ranked, cost_of(question, Cost.ROLLUP))
     value = "event"
     if place is not Place.EVENT:

@@ -10,6 +10,7 @@ import msgspec
 
 from query.question import Question, Stats
 from query.statements.statement import (
+    BUCKETS_WITHIN,
     SESSIONS_WITHIN,
     Cost,
     Statement,
@@ -22,7 +23,7 @@ from query.statements.statement import (
 _SUM_ROLLUP = """
 SELECT {label} AS period, sum(sessions) AS n, sum(session_stats_15m.duration_ms) AS duration_ms
 FROM session_stats_15m
-WHERE bucket >= toDateTime({{begin:UInt32}}, 'UTC') AND bucket < toDateTime({{end:UInt32}}, 'UTC')
+WHERE {within}
 GROUP BY {keys}
 ORDER BY {order}
 """
@@ -64,7 +65,9 @@ def sum_sessions(question: Question) -> Statement[SessionSum]:
     extended = question.stats is Stats.EXTENDED
     if question.user_id is None and not question.filters and not extended:
         grouped = periods(question.grouping, "bucket")
-        sql = _SUM_ROLLUP.format(label=grouped.label, keys=grouped.keys, order=grouped.order)
+        sql = _SUM_ROLLUP.format(
+            label=grouped.label, keys=grouped.keys, order=grouped.order, within=BUCKETS_WITHIN
+        )
         return Statement(sql, range_of(question), SessionSum, Cost.ROLLUP)
     condition, bound = conditions(question)
     grouped = periods(question.grouping, "started_at")

@@ -50,6 +50,9 @@ class Periods:
     order: str
 
 
+BUCKETS_WITHIN = (
+    "bucket >= toDateTime({begin:UInt32}, 'UTC') AND bucket < toDateTime({end:UInt32}, 'UTC')"
+)
 # The table is ordered by the day, and a condition on the moment alone does not say so to it.
 EVENTS_WITHIN = """toDate(timestamp) BETWEEN toDate(toDateTime({begin:UInt32}, 'UTC'))
         AND toDate(toDateTime({end:UInt32}, 'UTC'))

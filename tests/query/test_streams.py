@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from starlette.requests import ClientDisconnect
 
 from query import store as stores
 from query.app import create_app
@@ -99,6 +100,32 @@ async def test_there_are_only_so_many_streams(store: Store) -> None:
             await each.__aexit__(None, None, None)
         async with store.stream(slow(), "JSONEachRow"):
             pass
+
+
+async def test_a_stream_whose_client_is_gone_before_it_begins_keeps_no_place(
+    settings: Settings, client: AsyncClient
+) -> None:
+    app = create_app(without_kafka(settings))
+    path, _, query = STREAM.partition("?")
+    scope: dict[str, Any] = {
+        "type": "http", "http_version": "1.1", "method": "GET", "path": path, "headers": [],
+        "query_string": query.encode(), "client": ("127.0.0.1", 1), "server": None,
+        "scheme": "http", "root_path": "", "raw_path": path.encode(),
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+    }  # fmt: skip
+
+    async def gone(_: Any) -> None:
+        raise OSError
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async with app.router.lifespan_context(app), http_of(app) as http:
+        for _ in range(stores.STREAMS_AT_ONCE + 1):
+            with pytest.raises(ClientDisconnect):
+                await app(scope, receive, gone)
+        assert (await http.get(STREAM)).status_code == 200
+    await until(client, 0, 3.0)
 
 
 async def test_an_answer_that_nobody_waits_for_ends_its_query(
