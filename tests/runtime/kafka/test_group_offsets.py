@@ -28,7 +28,7 @@ async def committed(settings: Settings) -> Sequence[TopicPartition]:
     await run_migrations(settings)
     places = [TopicPartition(Topics.of(settings.namespace).accepted, number) for number in (0, 1)]
     async with AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka, group_id=settings.namespace
+        bootstrap_servers=settings.kafka, group_id=settings.namespace, enable_auto_commit=False
     ) as consumer:
         consumer.assign(places)
         await consumer.commit({places[0]: OffsetAndMetadata(7, "note")})
