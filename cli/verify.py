@@ -17,7 +17,6 @@ from pathlib import Path
 
 import click
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 
 from cli.comparison.compared import Compared
 from cli.comparison.places import Place, read_announced, read_places
@@ -27,15 +26,16 @@ from cli.comparison.runs import Runs
 from cli.forgetting.kept import find_kept
 from cli.forgetting.marks import KnownMarks, read_marks
 from cli.parquet.comparison import compare_export
+from cli.server_failures import told_what_then
 from cli.table_settings import retention
 from contracts.forgetting import Marks
 from contracts.tables import TABLE_OF_TOPIC, BaseTable
 from contracts.topics import Topics
 from processors.writer.storage import Storage
-from runtime.clickhouse import AsyncClient, ClickHouseError, connect
+from runtime.clickhouse import AsyncClient, connect
 from runtime.kafka.admin import open_consumer
 from runtime.settings import Settings
-from runtime.startup import ServerAwayError, require_log
+from runtime.startup import require_log
 
 _MOMENT_S = 0.5
 
@@ -56,7 +56,7 @@ async def print_verdict(settings: Settings, export: Path | None = None) -> bool:
     """Do what `verify` does, within an event loop."""
     log = await require_log(settings)
     agrees = True
-    try:
+    with told_what_then("run it again."):
         async for compared in compare(settings):
             click.echo(str(compared))
             agrees = agrees and not compared.differences
@@ -64,10 +64,6 @@ async def print_verdict(settings: Settings, export: Path | None = None) -> bool:
         for compared in compare_export(settings, export, log.id) if export else ():
             click.echo(str(compared))
             agrees = agrees and not compared.differences
-    except (KafkaError, ClickHouseError, TimeoutError) as error:
-        raise ServerAwayError(
-            f"A server failed in the middle ({str(error) or type(error).__name__}); run it again."
-        ) from error
     return agrees
 
 

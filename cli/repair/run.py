@@ -18,7 +18,6 @@ from typing import assert_never
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from cli.forgetting.kept import Kept, find_kept
 from cli.forgetting.marks import KnownMarks, read_marks
@@ -37,14 +36,15 @@ from cli.repair.plan import (
 )
 from cli.repair.rollups import RollupMender
 from cli.repair.rows import RowMender
+from cli.server_failures import told_what_then
 from cli.verify import print_verdict
 from processors.writer.standing import FaultError
 from processors.writer.storage import Storage
-from runtime.clickhouse import AsyncClient, ClickHouseError, connect
+from runtime.clickhouse import AsyncClient, connect
 from runtime.failpoints import failpoint
 from runtime.kafka.admin import open_admin, open_consumer
 from runtime.settings import Settings
-from runtime.startup import ServerAwayError, StartupError, require_log
+from runtime.startup import StartupError, require_log
 
 FAILPOINTS = (
     "after_mark",
@@ -77,14 +77,10 @@ def repair(settings: Settings, *, confirmed: bool) -> bool:
         StartupError: a writer works, a server does not answer, or a row is refused for no reason.
     """
     try:
-        return asyncio.run(_repair(settings, confirmed=confirmed))
+        with told_what_then("run it again: it goes on where it was."):
+            return asyncio.run(_repair(settings, confirmed=confirmed))
     except FaultError as error:
         raise StartupError(str(error)) from error
-    except (KafkaError, ClickHouseError, TimeoutError) as error:
-        raise ServerAwayError(
-            f"A server failed in the middle ({error or type(error).__name__}); run it again: it "
-            "goes on where it was."
-        ) from error
 
 
 async def _repair(settings: Settings, *, confirmed: bool) -> bool:

@@ -205,6 +205,8 @@ class Terminal:
     keys: int
     sign: str
     screen: bytes = b""
+    read: int = 0
+    """How many characters of the screen, without its colours, were read."""
 
     def type(self, text: str) -> None:
         os.write(self.keys, text.encode())
@@ -220,21 +222,21 @@ class Terminal:
             self.screen += os.read(self.keys, 65536)
 
     def expect(self, words: str) -> str:
-        """Wait until the words are on the screen; return what stood before them, and forget it."""
-        deadline = time.monotonic() + _WITHIN_S
-        while words not in (text := _plain(self.screen)):
-            assert time.monotonic() < deadline, text
-            self.look()
-        self.screen = b""
-        return text
+        """Wait until the words are on the screen; return what was read up to their end.
 
-    def answered(self, words: str) -> None:
-        """Wait until the words are on the screen, and behind them the prompt."""
+        What stands behind them is left for the next.
+        """
         deadline = time.monotonic() + _WITHIN_S
-        while self.sign not in (text := _plain(self.screen)).partition(words)[2]:
+        while words not in (text := _plain(self.screen)[self.read :]):
             assert time.monotonic() < deadline, text
             self.look()
-        self.screen = b""
+        end = text.index(words) + len(words)
+        self.read += end
+        return text[:end]
+
+    def forget(self) -> None:
+        """Pass over everything that is on the screen."""
+        self.read = len(_plain(self.screen))
 
 
 def _plain(screen: bytes) -> str:
@@ -271,7 +273,6 @@ def test_the_prompt_shows_what_can_be_asked(settings: Settings) -> None:
         assert name not in shown
 
 
-@pytest.mark.long
 def test_a_statement_goes_over_lines_and_ctrl_d_leaves(settings: Settings) -> None:
     with prompt(settings) as terminal:
         terminal.ask("SELECT 6 *\r")
@@ -285,24 +286,34 @@ def test_a_statement_goes_over_lines_and_ctrl_d_leaves(settings: Settings) -> No
 def test_a_refusal_ends_nothing(settings: Settings) -> None:
     with prompt(settings) as terminal:
         terminal.ask("SELECT nothing;\r")
-        terminal.answered("Unknown expression identifier `nothing`")
-        terminal.type("SELECT 5 + 5 AS ten;\r")
+        terminal.expect("Unknown expression identifier `nothing`")
+        terminal.ask("SELECT 5 + 5 AS ten;\r")
         terminal.expect("│  10 │")
 
 
-@pytest.mark.long
 def test_ctrl_c_ends_a_question_and_not_the_prompt(settings: Settings) -> None:
     with prompt(settings) as terminal:
         terminal.ask("SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1;\r")
-        time.sleep(3)
+        _wait_for_a_question(settings, "sleepEachRow(1)")
         os.killpg(terminal.process.pid, signal.SIGINT)
         began = time.monotonic()
-        terminal.answered("Interrupted.")
+        terminal.expect("Interrupted.")
         assert time.monotonic() - began < 10
-        terminal.type("SELECT 5 + 5 AS ten;\r")
+        terminal.ask("SELECT 5 + 5 AS ten;\r")
         terminal.expect("│  10 │")
         terminal.ask("exit\r")
         assert terminal.process.wait(_WITHIN_S) == 0
+
+
+def _wait_for_a_question(settings: Settings, words: str) -> None:
+    """Wait until ClickHouse answers a statement with the words."""
+    running = (
+        "SELECT count() FROM system.processes WHERE current_database = currentDatabase() "
+        "AND position(query, {words:String}) > 0 AND query_id != queryID() FORMAT TSV"
+    )
+    deadline = time.monotonic() + _WITHIN_S
+    while answer_of(settings, "--param", f"words={words}", running) == b"0\n":
+        assert time.monotonic() < deadline
 
 
 def test_ctrl_c_drops_a_line(settings: Settings) -> None:
@@ -311,7 +322,7 @@ def test_ctrl_c_drops_a_line(settings: Settings) -> None:
         terminal.expect("this")
         terminal.type("\x03")
         time.sleep(1)  # the line is drawn once more before the prompt is a new one
-        terminal.screen = b""
+        terminal.forget()
         terminal.type("SELECT 5 + 5 AS ten;\r")
         terminal.expect("│  10 │")
 
