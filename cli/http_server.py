@@ -27,6 +27,7 @@ from runtime.http.protocol import HTTPProtocol
 from runtime.http.refusals import Objection
 from runtime.http.tls import Certificate
 from runtime.monitoring.measures import Sample
+from runtime.ready import announce_ready
 
 BACKLOG = 2048
 FINISH_WITHIN_S = 10
@@ -129,6 +130,7 @@ class HTTPServer(uvicorn.Server):
                     self._connect, sock=each, backlog=BACKLOG, **self._tls_arguments()
                 )
                 self.servers.append(listening)
+            announce_ready()
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -203,9 +203,12 @@ def _http(plan: _Plan) -> list[Program]:
 
 
 def _service(
-    plan: _Plan, command: str, name: str, is_ready: Callable[[], bool] | None = None
+    plan: _Plan, command: str, name: str, answers: Callable[[], bool] = lambda: True
 ) -> Program:
-    """Return the program of one subcommand; without a check of its own it has its ready file."""
+    """Return the program of one subcommand: it works when its ready file is there, and it answers.
+
+    Processes that share a port answer for each other, so that an answer alone says too little.
+    """
     ready = plan.home / "run" / f"{name}.ready"
     return Program(
         name=name,
@@ -217,7 +220,7 @@ def _service(
             "TRACK_METRICS_PORT": str(plan.metrics.get(name, 0)),
         },
         log=plan.home / "logs" / f"{name}.log",
-        is_ready=is_ready or ready.exists,
+        is_ready=lambda: ready.exists() and answers(),
         prepare=lambda: ready.unlink(missing_ok=True),
     )
 

@@ -1,4 +1,4 @@
-"""How a process without a port says that it works: a file that appears.
+"""How a process says that it works: a file that appears.
 
 In: `TRACK_READY_FILE`, named by who started the process; unset where nobody waits. Out: that file.
 Never: the file of a process that has not begun its work.

@@ -26,7 +26,7 @@ def test_nothing_is_lost_or_doubled_without_a_kill(pipeline: Pipeline) -> None:
     pipeline.assert_tables_equal_log()
 
 
-@pytest.mark.parametrize("passing", [1, 5])
+@pytest.mark.parametrize("passing", [1, pytest.param(5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", _OF_EVERY_BLOCK)
 def test_a_kill_between_the_steps_of_a_block(pipeline: Pipeline, name: str, passing: int) -> None:
     pipeline.produce(300)
