@@ -103,10 +103,10 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def memory_mb(pid: int) -> float:
-    """Return the memory (RSS) that a living process holds."""
+def memory_mb(pid: int, which: str = "VmRSS") -> float:
+    """Return the memory that a living process holds (VmRSS), or has held at most (VmHWM)."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+    return int(status.partition(f"{which}:")[2].split()[0]) / 1000
 
 
 def answers(port: int, path: str, status: int = 200) -> bool:

@@ -108,34 +108,47 @@ def measure(bench: Bench) -> list[Figure]:
     """Load, settle, ask."""
     sizes = bench.sizes
     volume = Volume(sizes.query_events, sizes.query_sessions, sizes.query_users)
-    return _figures(time_answers(bench, volume, "month"), sizes)
+    with loaded(bench, volume, "month") as service:
+        return _figures(service.time_answers(), sizes)
 
 
-def time_answers(
-    bench: Bench, volume: Volume, grouping: str, *, all_kinds: bool = False
-) -> dict[str, list[float]]:
-    """Load a year and ask about it; return the milliseconds of each request, by kind of question.
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A query service over a loaded year."""
 
-    Args:
-        bench: where.
-        volume: how much.
-        grouping: the periods of /metrics and /sessions.
-        all_kinds: ask every other question too, see `_other_paths`.
+    port: int
+    pid: int
+    year: Year
+    volume: Volume
+    requests: int
 
-    Raises:
-        BenchmarkError: an answer is not 200, or they do not add up to what was loaded.
+    def time_answers(self, *, all_kinds: bool = False) -> dict[str, list[float]]:
+        """Return the milliseconds of each request, by kind of question.
+
+        `all_kinds` asks every other question too, see `_other_paths`.
+
+        Raises:
+            BenchmarkError: an answer is not 200, or they do not add up to what was loaded.
+        """
+        paths = _paths(self.year, self.volume.users)
+        if all_kinds:
+            paths |= _other_paths(self.year, self.volume.users)
+        return asyncio.run(_ask_all(self.port, self.year, self.volume, paths, self.requests))
+
+
+@contextmanager
+def loaded(bench: Bench, volume: Volume, grouping: str) -> Iterator[Service]:
+    """Load a year, and serve it while the block lasts.
+
+    `grouping` is that of the periods that /metrics and /sessions are asked for.
     """
     last = datetime.now(UTC).date() - timedelta(days=1)
     year = Year(last - timedelta(days=_DAYS - 1), last, grouping)
     with bench.namespace() as settings:
         _fill(bench, settings, year, volume)
         serving = dataclasses.replace(settings, port=free_port())
-        with track(serving, "query"):
-            paths = _paths(year, volume.users)
-            if all_kinds:
-                paths |= _other_paths(year, volume.users)
-            requests = bench.sizes.query_requests
-            return asyncio.run(_ask_all(serving.port, year, volume, paths, requests))
+        with track(serving, "query") as running:
+            yield Service(serving.port, running.pid, year, volume, bench.sizes.query_requests)
 
 
 def _figures(taken: dict[str, list[float]], sizes: Sizes) -> list[Figure]:

@@ -89,6 +89,7 @@ PARTS = (
             "query_100m_vs_10m",
             "questions_100m_p99_ms",
             "questions_100m_rows_p99_ms",
+            "stream_mb",
         ),
         volume.measure,
     ),

@@ -1,5 +1,5 @@
-"""`query_100m_p99_ms`, `query_100m_vs_10m`, `questions_100m_p99_ms`: a year by day out of ten times
-the events, and every other question.
+"""`query_100m_p99_ms`, `query_100m_vs_10m`, `questions_100m_p99_ms`, `stream_mb`: a year by day out
+of ten times the events, every other question, and all sessions at once.
 
 Ten million events and two million sessions, then ten times as many, of a million users in both,
 loaded and asked for as in `questions`, but by day: 365 days of five events each. Merges are given
@@ -9,6 +9,9 @@ the four again, by their medians: the one request in a hundred says more about t
 
 `questions_100m_p99_ms` is the worst of all other questions but those that read rows by values of
 metadata or attributes, `questions_100m_rows_p99_ms`. As in use, `events` has the last thirty days.
+
+Last of all the twenty million sessions are read as one stream: `stream_mb` is how much more memory
+the service held at most meanwhile than before; a stream that is not held grows by its buffers.
 
 It needs 30 GB where temporary files go, and a quarter of an hour.
 
@@ -20,12 +23,17 @@ half is granted to what does grow: the days on which a user has done something.
 from __future__ import annotations
 
 import shutil
+import time
+import urllib.request
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import BenchmarkError, Figure, percentile
-from tests.benchmarks.questions import ROWS, Volume, time_answers
+from tests.benchmarks.programs import memory_mb
+from tests.benchmarks.questions import ROWS, Service, Volume, loaded
 
 _TIMES = 10
+_PIECE = 1 << 20
+_STREAM_PIECE_S = 60
 BYTES_AN_EVENT = 300
 
 Taken = dict[str, list[float]]
@@ -48,10 +56,29 @@ def measure(bench: Bench) -> list[Figure]:
         raise BenchmarkError(
             f"{bench.folder} has less than {needed / 1e9:.0f} GB; name a larger place by TMPDIR"
         )
-    small = time_answers(bench, tenth, "day")
-    large = time_answers(bench, whole, "day", all_kinds=True)
+    with loaded(bench, tenth, "day") as service:
+        small = service.time_answers()
+    with loaded(bench, whole, "day") as service:
+        large = service.time_answers(all_kinds=True)
+        streamed = _stream(service)
     others = {name: large.pop(name) for name in [*large] if name not in small}
-    return [*_figures(small, large, whole, sizes.query_requests), *_others(others)]
+    return [*_figures(small, large, whole, sizes.query_requests), *_others(others), streamed]
+
+
+def _stream(service: Service) -> Figure:
+    """Read all sessions of the year as lines of CSV."""
+    year = service.year
+    asked = f"start_date={year.first}&end_date={year.last}&limit=none&format=csv"
+    before_mb, began = memory_mb(service.pid), time.monotonic()
+    url = f"http://127.0.0.1:{service.port}/sessions/list?{asked}"
+    with urllib.request.urlopen(url, timeout=_STREAM_PIECE_S) as answer:
+        lines = sum(piece.count(b"\n") for piece in iter(lambda: answer.read(_PIECE), b""))
+    taken_s, rows = time.monotonic() - began, lines - 1
+    if rows != service.volume.sessions:
+        raise BenchmarkError(f"the stream had {rows:,} of {service.volume.sessions:,} sessions")
+    most_mb = memory_mb(service.pid, "VmHWM")
+    words = f"{rows:,} sessions as CSV, {rows / taken_s:,.0f} rows/s; at most {most_mb:.0f} MB"
+    return Figure("stream_mb", most_mb - before_mb, words)
 
 
 def _others(others: Taken) -> list[Figure]:
