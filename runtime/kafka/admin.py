@@ -46,6 +46,7 @@ __all__ = [
 
 _REQUEST_TIMEOUT_MS = 10_000
 _FETCH_WAIT_MS = 20
+_FETCHED_BYTES = 1 << 20
 _STOP_PAUSE_S = 0.5
 _COORDINATOR_ATTEMPTS, _COORDINATOR_RETRY_S = 20, 0.25
 _LEADER_ATTEMPTS, _LEADER_RETRY_S = 100, 0.1
@@ -239,11 +240,12 @@ async def read_latest(servers: KafkaServers, topic: str, partition: int) -> dict
 
 @asynccontextmanager
 async def open_consumer(
-    servers: KafkaServers, *, uncommitted: bool = False
+    servers: KafkaServers, *, uncommitted: bool = False, bytes_at_once: int = _FETCHED_BYTES
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """Give a connected consumer of committed records, without a group, that seeks by itself never.
 
-    To one that is `uncommitted` a partition ends where its last record does, committed or not.
+    To one that is `uncommitted` a partition ends where its last record does, committed or not. Of
+    each partition `bytes_at_once` are fetched, and at least one batch of one of them.
 
     Raises:
         KafkaError: no broker answers.
@@ -258,6 +260,7 @@ async def open_consumer(
         # It reads to an end and waits for nothing new; a fetch that waits holds up what is asked
         # behind it.
         fetch_max_wait_ms=_FETCH_WAIT_MS,
+        max_partition_fetch_bytes=bytes_at_once,
     )
     try:
         await consumer.start()

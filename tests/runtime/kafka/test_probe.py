@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tracemalloc
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -11,7 +12,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from runtime.kafka.admin import open_admin, open_consumer
-from runtime.kafka.probe import KafkaProbe
+from runtime.kafka.probe import Gap, KafkaProbe, find_records
 from runtime.monitoring.retention import Kept
 from runtime.settings import Settings
 
@@ -49,6 +50,25 @@ async def test_ends_records_and_retention(settings: Settings) -> None:
         assert await probe.kept([topic]) == {topic: Kept(90_000, -1)}
         await _alter(settings, topic, {"retention.ms": "-1", "retention.bytes": "7000000"})
         assert await probe.kept([topic]) == {topic: Kept(-1, 7_000_000)}
+
+
+async def test_a_long_lag_costs_no_memory(settings: Settings) -> None:
+    """One record is looked for in each partition, however many megabytes wait there."""
+    topic = f"{settings.namespace}.long"
+    places = [TopicPartition(topic, number) for number in range(8)]
+    async with open_admin(settings.kafka_servers) as admin:
+        await admin.create_topics([NewTopic(topic, len(places), 1)])
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as outsider:
+        for place in places * 100:
+            await outsider.send(topic, bytes(16_000), partition=place.partition)
+        await outsider.flush()
+    gaps = {place: Gap(10, 100) for place in places}
+    tracemalloc.start()
+    try:
+        assert await find_records(settings.kafka_servers, gaps) == set(places)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def _until_end(probe: KafkaProbe, place: TopicPartition, end: int) -> None:
