@@ -26,8 +26,8 @@ from aiokafka.errors import KafkaError
 from contracts.groups import sessionizer_group, writer_group
 from contracts.topics import Topics
 from runtime.cancelling import cancel
-from runtime.kafka.admin import open_admin, open_consumer, read_group_offsets
-from runtime.kafka.probe import Gap, find_records
+from runtime.kafka.admin import open_admin, read_group_offsets
+from runtime.kafka.probe import Gap, find_records, open_asking
 from runtime.settings import Settings
 
 LOOK_EVERY_S = 1.0
@@ -130,7 +130,7 @@ class Freshness:
 
     async def _look_while_it_answers(self, stop: asyncio.Event) -> None:
         servers = self._settings.kafka_servers
-        async with open_consumer(servers) as consumer, open_admin(servers) as admin:
+        async with open_asking(servers) as consumer, open_admin(servers) as admin:
             while not stop.is_set():
                 async with asyncio.timeout(_ANSWER_WITHIN_S):
                     self._progress.take(await self._look(consumer, admin))
@@ -145,12 +145,14 @@ class Freshness:
         return Look(
             at_ms,
             events_end,
-            await self._beyond_marks(sessionized, events_end),
+            await self._beyond_marks(consumer, sessionized, events_end),
             outputs_end,
-            await self._beyond_marks(written, outputs_end),
+            await self._beyond_marks(consumer, written, outputs_end),
         )
 
-    async def _beyond_marks(self, done: Offsets, ends: Offsets) -> Offsets:
+    async def _beyond_marks(
+        self, consumer: AIOKafkaConsumer, done: Offsets, ends: Offsets
+    ) -> Offsets:
         """Return how far is done where only marks of transactions, which are no records, follow.
 
         A gap is read once it stayed the same from one look to the next: where there is traffic the
@@ -167,7 +169,7 @@ class Freshness:
             if self._gaps.get(where) == gap and gap not in self._read.get(where, {})
         }
         if unread:
-            full = await find_records(self._settings.kafka_servers, unread)
+            full = await find_records(consumer, unread)
             self._read |= {where: {gap: where in full} for where, gap in unread.items()}
         self._gaps |= gaps
         beyond = {

@@ -1,14 +1,15 @@
-"""Questions to Kafka about a log, over connections of their own.
+"""Questions to Kafka about a log, by a consumer that is there for them alone.
 
 In: partitions. Out: where their logs end for readers of committed records, when a record was
 written, how long a topic is kept. Never: an answer of the consumer that does the work; a wait
-without an end.
+without an end; a consumer for each question, whose buffers would wait for the garbage collector.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,16 +66,12 @@ class KafkaProbe:
 
     async def received_at(self, place: TopicPartition, offset: int, end: int) -> int | None:
         """Return when the first record from an offset on was written."""
-        async with (
-            asyncio.timeout(ANSWER_WITHIN_S),
-            open_consumer(self._servers, bytes_at_once=_FETCHED_BYTES) as consumer,
-        ):
-            consumer.assign([place])
-            consumer.seek(place, offset)
-            while await consumer.position(place) < end:
-                found = await consumer.getmany(place, timeout_ms=_FETCH_MS, max_records=1)
-                for record in found.get(place, ()):
-                    return int(record.timestamp)
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            with _reading(self._consumer, {place: offset}):
+                while await self._consumer.position(place) < end:
+                    found = await self._consumer.getmany(place, timeout_ms=_FETCH_MS, max_records=1)
+                    for record in found.get(place, ()):
+                        return int(record.timestamp)
         return None
 
     async def kept(self, topics: Iterable[str]) -> Mapping[str, Kept]:
@@ -95,8 +92,19 @@ class Gap:
     end: int
 
 
+@asynccontextmanager
+async def open_asking(servers: KafkaServers) -> AsyncIterator[AIOKafkaConsumer]:
+    """Give a consumer for such questions, without a group.
+
+    Raises:
+        KafkaError: no broker answers.
+    """
+    async with open_consumer(servers, bytes_at_once=_FETCHED_BYTES) as consumer:
+        yield consumer
+
+
 async def find_records(
-    servers: KafkaServers, gaps: Mapping[TopicPartition, Gap]
+    consumer: AIOKafkaConsumer, gaps: Mapping[TopicPartition, Gap]
 ) -> set[TopicPartition]:
     """Return in which gaps there is a record that can be read; elsewhere there are only marks.
 
@@ -105,20 +113,27 @@ async def find_records(
         TimeoutError: it does not within ten seconds.
     """
     full: set[TopicPartition] = set()
-    async with (
-        asyncio.timeout(ANSWER_WITHIN_S),
-        open_consumer(servers, bytes_at_once=_FETCHED_BYTES) as consumer,
-    ):
-        consumer.assign([*gaps])
-        for where, gap in gaps.items():
-            consumer.seek(where, gap.offset)
-        unread = dict(gaps)
-        while unread:
-            found = await consumer.getmany(*unread, timeout_ms=_FETCH_MS, max_records=1)
-            full |= {where for where, records in found.items() if records}
-            unread = {
-                where: gap
-                for where, gap in unread.items()
-                if where not in full and await consumer.position(where) < gap.end
-            }
+    async with asyncio.timeout(ANSWER_WITHIN_S):
+        with _reading(consumer, {where: gap.offset for where, gap in gaps.items()}):
+            unread = dict(gaps)
+            while unread:
+                found = await consumer.getmany(*unread, timeout_ms=_FETCH_MS, max_records=1)
+                full |= {where for where, records in found.items() if records}
+                unread = {
+                    where: gap
+                    for where, gap in unread.items()
+                    if where not in full and await consumer.position(where) < gap.end
+                }
     return full
+
+
+@contextmanager
+def _reading(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> Iterator[None]:
+    """Let a consumer read from offsets on, and afterwards nothing any more."""
+    consumer.assign([*offsets])
+    try:
+        for where, offset in offsets.items():
+            consumer.seek(where, offset)
+        yield
+    finally:
+        consumer.unsubscribe()

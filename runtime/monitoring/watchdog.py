@@ -27,8 +27,8 @@ from contracts.metrics import (
     Service,
 )
 from contracts.topics import Topics
-from runtime.kafka.admin import KafkaError, open_consumer
-from runtime.kafka.probe import KafkaProbe
+from runtime.kafka.admin import KafkaError
+from runtime.kafka.probe import KafkaProbe, open_asking
 from runtime.monitoring.lookout import Lookout
 from runtime.monitoring.measures import Sample
 from runtime.monitoring.progress import Report
@@ -98,7 +98,7 @@ class Watchdog:
     async def _watch(self) -> NoReturn:
         while True:
             try:
-                async with open_consumer(self._servers) as consumer:
+                async with open_asking(self._servers) as consumer:
                     await self._look(KafkaProbe(self._servers, consumer))
             except (KafkaError, OSError, TimeoutError) as error:
                 self._failures += 1
