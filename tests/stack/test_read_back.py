@@ -11,7 +11,7 @@ from urllib.parse import quote
 import clickhouse_connect
 import httpx
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from contracts.events import MAX_EVENT_BYTES
@@ -66,6 +66,12 @@ events = st.fixed_dictionaries(
 )
 
 
+FOUND = [
+    ({"event": "play", "user_id": "ada", "timestamp": None, "metadata": {"x": lists}}, True)
+    for lists in ([["", "7"], [["a", None, False]], None], [["a"], ["b"], None])
+]
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")  # it would hide the failure
 def test_what_was_sent_comes_back(stack: RunningStack) -> None:
@@ -82,6 +88,7 @@ def test_what_was_sent_comes_back(stack: RunningStack) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(st.lists(st.tuples(events, st.booleans()), min_size=10, max_size=25))
+    @example(FOUND)
     def check(batch: list[tuple[dict[str, Any], bool]]) -> None:
         send_and_compare(stack, reader, batch)
 
