@@ -159,9 +159,16 @@ class _Stream(StreamingResponse):
         self._ends = ends
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it; of a HEAD the headers alone, without reading what nobody gets."""
         async with self._ends:
+            if scope["method"] == "HEAD":
+                self.body_iterator = _nothing()
             await super().__call__(scope, receive, send)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
 
 
 async def _stream(entry: Entry, desk: Desk, question: Question) -> Response:

@@ -94,8 +94,9 @@ class Freshness:
         outputs = (topics.accepted, topics.sessions, topics.rejected)
         self._outputs = _partitions(outputs, settings.partitions)
         self._gaps: dict[TopicPartition, Gap] = {}
-        # Of the gap that was read last, whether there are records in it.
-        self._read: dict[TopicPartition, dict[Gap, bool]] = {}
+        # What was read last: a gap without a record, an offset behind which there is one.
+        self._empty: dict[TopicPartition, Gap] = {}
+        self._followed: dict[TopicPartition, int] = {}
 
     @property
     def as_of_ms(self) -> int:
@@ -166,17 +167,16 @@ class Freshness:
         unread = {
             where: gap
             for where, gap in gaps.items()
-            if self._gaps.get(where) == gap and gap not in self._read.get(where, {})
+            if self._gaps.get(where) == gap
+            and self._empty.get(where) != gap
+            and self._followed.get(where) != gap.offset
         }
         if unread:
             full = await find_records(consumer, unread)
-            self._read |= {where: {gap: where in full} for where, gap in unread.items()}
+            self._followed |= {where: unread[where].offset for where in full}
+            self._empty |= {where: gap for where, gap in unread.items() if where not in full}
         self._gaps |= gaps
-        beyond = {
-            where: gap.end
-            for where, gap in gaps.items()
-            if self._read.get(where, {}).get(gap) is False
-        }
+        beyond = {where: gap.end for where, gap in gaps.items() if self._empty.get(where) == gap}
         return {**done, **beyond}
 
 

@@ -89,6 +89,17 @@ async def test_a_reader_that_goes_away_ends_its_stream(
     assert "Traceback" not in service.log.read_text()
 
 
+@pytest.mark.usefixtures("many")
+async def test_a_head_reads_nothing(service: Service, client: AsyncClient) -> None:
+    async with httpx.AsyncClient(timeout=60) as http:
+        began = time.monotonic()
+        found = await http.head(service.url + STREAM)
+        assert (found.status_code, found.content) == (200, b"")
+        assert found.headers["content-type"] == "application/x-ndjson"
+        assert time.monotonic() - began < 2
+    await until(client, 0, 2.0)
+
+
 async def test_there_are_only_so_many_streams(store: Store) -> None:
     async with asyncio.timeout(20):
         opened = [store.stream(slow(), "JSONEachRow") for _ in range(stores.STREAMS_AT_ONCE)]
