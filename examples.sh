@@ -130,7 +130,11 @@ lacks() {
   esac
 }
 
-logged() { is 200 '{"status":"success","message":"Event logged."}' "$1"; }
+# logged WHY: the event was taken; where it was not, nothing is waited for.
+logged() {
+  [ "$STATUS" = 200 ] || WAIT_S=0
+  is 200 '{"status":"success","message":"Event logged."}' "$1"
+}
 
 # counted BODY WHY PATH NAME=VALUE...: asks until the answer is this, or for twenty seconds; once that
 # was in vain, later answers are not waited for.
