@@ -14,7 +14,7 @@ from query.answers import DATE
 from query.endpoints import COMPLETE_FROM, NEXT, excessive
 from query.formats import MEDIA_TYPES
 from query.pages import API_PAGE_PATH, DASHBOARD_PATH
-from query.parameters import LIMIT, Node, Parameter
+from query.parameters import END, LIMIT, START, USER_ID, Node, Parameter
 from query.question import Format, Refusal
 from query.store import Excess
 from query.table import ENTRIES, Entry
@@ -94,8 +94,9 @@ def bad_questions(entry: Entry) -> Iterator[tuple[Mapping[str, str], Refusal]]:
             yield from _refused(entry, {**good, name: ""})
         yield from _refused(entry, {**good, name: each.bad})
     names = {each.name for each in entry.parameters}
-    if "start_date" in names and good:
-        yield from _refused(entry, {**good, "end_date": "2024-12-31"})
+    if START.name in names:
+        turned = {USER_ID.name: USER_ID.example, START.name: START.example, END.name: "2024-12-31"}
+        yield from _refused(entry, {**good, **turned})
     other = "within_hours" if "within_hours" not in names else "fill"
     yield from _refused(entry, {**good, other: "1"})
     for more in _TOGETHER.get(entry.path, ()):
