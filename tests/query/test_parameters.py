@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from query.openapi import bad_questions
 from query.question import (
     NO_LIMIT,
     Code,
@@ -296,3 +297,30 @@ def test_a_range_begins_and_ends_where_the_local_day_changes(
     assert day_of(question.begins_at - 1) < question.start
     assert day_of(question.ends_before - 1) == question.end
     assert day_of(question.ends_before) > question.end
+
+
+ANY_TEXT = {
+    "start_date": st.sampled_from(("2025-01-01", "2025-01-31", "2024-02-30", "0001-01-01")),
+    "end_date": st.sampled_from(("2025-01-01", "2024-12-31", "9999-12-31", "x")),
+}
+
+
+def some_of(entry: Entry) -> st.SearchStrategy[dict[str, str]]:
+    """Some of an entry's parameters, and one that it may not have, right and wrong."""
+    values = {
+        f"{each.name}key" if each.is_family else each.name: st.sampled_from(
+            (each.example, each.bad, "")
+        )
+        for each in entry.parameters
+    }
+    dates = {name: texts for name, texts in ANY_TEXT.items() if name in values}
+    other = {"within_hours": st.just("1"), "fill": st.just("zero"), "no": st.just("1")}
+    return st.fixed_dictionaries({}, optional={**other, **values, **dates})
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+@given(data=st.data())
+def test_whatever_is_wrong_is_documented(entry: Entry, data: st.DataObject) -> None:
+    documented = {refusal.code for _, refusal in bad_questions(entry)}
+    found = entry.parse(data.draw(some_of(entry)).items())
+    assert not isinstance(found, Refusal) or found.code in documented
