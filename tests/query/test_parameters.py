@@ -299,23 +299,22 @@ def test_a_range_begins_and_ends_where_the_local_day_changes(
     assert day_of(question.ends_before) > question.end
 
 
-ANY_TEXT = {
-    "start_date": st.sampled_from(("2025-01-01", "2025-01-31", "2024-02-30", "0001-01-01")),
-    "end_date": st.sampled_from(("2025-01-01", "2024-12-31", "9999-12-31", "x")),
-}
+SOME_DATES = ("2025-01-01", "2024-12-31", "9999-12-31", "2024-02-30", "")
 
 
 def some_of(entry: Entry) -> st.SearchStrategy[dict[str, str]]:
-    """Some of an entry's parameters, and one that it may not have, right and wrong."""
-    values = {
-        f"{each.name}key" if each.is_family else each.name: st.sampled_from(
-            (each.example, each.bad, "")
-        )
+    """A good question with a few parameters more, or others, right and wrong, its own or not."""
+    texts: dict[str, tuple[str, ...]] = {
+        f"{each.name}key" if each.is_family else each.name: (each.example, each.bad, "")
         for each in entry.parameters
     }
-    dates = {name: texts for name, texts in ANY_TEXT.items() if name in values}
-    other = {"within_hours": st.just("1"), "fill": st.just("zero"), "no": st.just("1")}
-    return st.fixed_dictionaries({}, optional={**other, **values, **dates})
+    texts |= {name: SOME_DATES for name in ("start_date", "end_date") if name in texts}
+    texts |= {name: ("1",) for name in ("within_hours", "fill", "no") if name not in texts}
+    good = {each.name: each.example for each in entry.parameters if each.required}
+    if "user_id" in texts:
+        good["user_id"] = "ada"
+    one = st.sampled_from([(name, text) for name, each in texts.items() for text in each])
+    return st.lists(one, max_size=3).map(lambda changes: {**good, **dict(changes)})
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
