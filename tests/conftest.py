@@ -43,8 +43,6 @@ if "CI" not in os.environ:
 
 _PARTITIONS = 4
 _SHARED = "servers"
-# Folders whose tests start, kill and start again.
-_SLOW = frozenset(("cli", "faults", "processors", "sql", "stack"))
 INPUTS = "inputs"  # under this name a fuzzing test says how many it has tried
 _taken: list[str] = []
 
@@ -79,12 +77,6 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what takes long for what it does: at the end of a run no worker waits for it."""
-    root = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(root).parts[0] not in _SLOW)
-
-
 def pytest_configure_node(node: Any) -> None:
     """Start the servers once, in the process that hands out tests to workers."""
     if not _shared:
