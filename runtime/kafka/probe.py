@@ -8,8 +8,8 @@ without an end; a consumer for each question, whose buffers would wait for the g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,15 +92,13 @@ class Gap:
     end: int
 
 
-@asynccontextmanager
-async def open_asking(servers: KafkaServers) -> AsyncIterator[AIOKafkaConsumer]:
+def open_asking(servers: KafkaServers) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
     """Give a consumer for such questions, without a group.
 
     Raises:
         KafkaError: no broker answers.
     """
-    async with open_consumer(servers, bytes_at_once=_FETCHED_BYTES) as consumer:
-        yield consumer
+    return open_consumer(servers, bytes_at_once=_FETCHED_BYTES)
 
 
 async def find_records(

@@ -96,7 +96,7 @@ class Secured:
             command=(TRACK, name),
             environment={**environment_of(settings), READY_FILE: str(ready)},
             log=self.folder / f"{name}.log",
-            is_ready=lambda: ready.exists() or (name == "ingest" and _is_ready(settings)),
+            is_ready=lambda: ready.exists() and (name != "ingest" or _is_ready(settings)),
         )
 
 
