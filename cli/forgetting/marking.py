@@ -29,7 +29,7 @@ from contracts.topics import Partitioner, Topics
 from processors.sessionizer.position import user_key as state_key
 from processors.sessionizer.transactions import close, transactional_producer
 from runtime.failpoints import failpoint
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.admin import read_ends
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
@@ -69,9 +69,8 @@ async def _mark(settings: Settings, log: Log, user_id: str, partition: int) -> M
     try:
         await producer.start()
         failpoint("forget.after_fence")
-        async with open_consumer(servers, uncommitted=True) as ends:
-            accepted = TopicPartition(topics.accepted, partition)
-            accepted_end = (await ends.end_offsets([accepted]))[accepted]
+        accepted = TopicPartition(topics.accepted, partition)
+        accepted_end = (await read_ends(servers, [accepted]))[accepted]
         mark = Mark(
             partition=partition,
             offsets=await read_positions(settings),

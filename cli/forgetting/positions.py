@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.topics import Topics
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.admin import open_consumer, read_ends
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
@@ -18,24 +18,22 @@ _TAIL_OFFSETS = 2_000
 
 
 async def read_positions(settings: Settings) -> tuple[int, ...]:
-    """Return the offset before which each partition is processed.
+    """Return the offset before which each partition is processed; open transactions are waited for.
 
     Raises:
         StartupError: a partition has no position.
         KafkaError: the broker does not answer.
     """
     topic = Topics.of(settings.namespace).state
+    wheres = [TopicPartition(topic, number) for number in range(settings.partitions)]
+    ends = await read_ends(settings.kafka_servers, wheres)
     async with open_consumer(settings.kafka_servers) as consumer:
-        positions = [
-            await _read_position(consumer, TopicPartition(topic, number))
-            for number in range(settings.partitions)
-        ]
+        positions = [await _read_position(consumer, where, ends[where]) for where in wheres]
     return tuple(position.next for position in positions)
 
 
-async def _read_position(consumer: AIOKafkaConsumer, where: TopicPartition) -> Position:
+async def _read_position(consumer: AIOKafkaConsumer, where: TopicPartition, end: int) -> Position:
     first = (await consumer.beginning_offsets([where]))[where]
-    end = (await consumer.end_offsets([where]))[where]
     for start in (max(first, end - _TAIL_OFFSETS), first):
         position = await _last_position(consumer, where, start, end)
         if position is not None:

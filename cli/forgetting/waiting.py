@@ -18,7 +18,7 @@ from contracts.groups import writer_group
 from contracts.topics import Topics
 from processors.writer.ranges import decode_mark
 from processors.writer.standings import ask_raw_commits
-from runtime.kafka.admin import open_admin, open_consumer
+from runtime.kafka.admin import open_admin, open_consumer, read_ends
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
 
@@ -37,7 +37,8 @@ async def wait_for_sessionizers(settings: Settings) -> None:
         KafkaError: the broker does not answer.
     """
     topic = Topics.of(settings.namespace).events
-    ends = await _ends_of(settings, [TopicPartition(topic, n) for n in range(settings.partitions)])
+    wheres = [TopicPartition(topic, number) for number in range(settings.partitions)]
+    ends = await read_ends(settings.kafka_servers, wheres)
 
     async def positions() -> Offsets:
         found = await read_positions(settings)
@@ -59,7 +60,7 @@ async def wait_for_writer(settings: Settings, partition: int) -> None:
     topics = Topics.of(settings.namespace)
     wheres = [TopicPartition(topic, partition) for topic in (topics.accepted, topics.sessions)]
     wheres += [TopicPartition(topics.rejected, number) for number in range(settings.partitions)]
-    ends = await _ends_of(settings, wheres)
+    ends = await read_ends(settings.kafka_servers, wheres)
     async with open_admin(settings.kafka_servers) as admin:
         await _wait(
             settings,
@@ -77,13 +78,6 @@ async def committed_of(settings: Settings, where: TopicPartition) -> int:
     """
     async with open_admin(settings.kafka_servers) as admin:
         return (await _committed(admin, settings, [where]))[where]
-
-
-async def _ends_of(settings: Settings, wheres: list[TopicPartition]) -> Offsets:
-    """Return where partitions end, also for who sees what was committed a moment ago."""
-    async with open_consumer(settings.kafka_servers, uncommitted=True) as consumer:
-        ends: Offsets = await consumer.end_offsets(wheres)
-    return ends
 
 
 async def _wait(

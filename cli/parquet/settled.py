@@ -6,7 +6,8 @@ and is not more than a minute behind this machine's.
 
 First the sessionizer's offsets are asked for, then the writer's. What lies before an offset is
 done; the first record behind it says since when something is not. Where there is none, everything
-is done that had come when it was asked.
+is done that had come when it was asked. A record of a transaction that is open has come: what
+becomes of it is waited for.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from contracts.groups import sessionizer_group, writer_group
 from contracts.topics import Topics
 from processors.writer.commits import now_ms
 from processors.writer.standings import read_raw_commits
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.admin import open_consumer, read_ends
 from runtime.settings import Settings
 
 _CLOCKS_DIFFER_MS = 60_000
@@ -34,6 +35,7 @@ async def read_settled(settings: Settings) -> int:
 
     Raises:
         KafkaError: a broker does not answer.
+        ServerAwayError: a transaction stays open.
     """
     began, topics = now_ms(), Topics.of(settings.namespace)
     moments = [began - _CLOCKS_DIFFER_MS]
@@ -45,18 +47,19 @@ async def read_settled(settings: Settings) -> int:
             wheres = [TopicPartition(topic, number) for number in range(settings.partitions)]
             commits = await read_raw_commits(settings.kafka_servers, group, wheres)
             offsets = {where: offset for where, (offset, _) in commits.items()}
-            moments += await _read_moments(consumer, offsets, time_of)
+            ends = await read_ends(settings.kafka_servers, wheres)
+            moments += await _read_moments(consumer, offsets, ends, time_of)
     return min(moments)
 
 
 async def _read_moments(
     consumer: AIOKafkaConsumer,
     offsets: Mapping[TopicPartition, int | None],
+    ends: Mapping[TopicPartition, int],
     time_of: Callable[[Any], int],
 ) -> list[int]:
     """Return when the first record of each partition was received that is not done, if any."""
     starts = await consumer.beginning_offsets(list(offsets))
-    ends = await consumer.end_offsets(list(offsets))
     moments = []
     for where, offset in offsets.items():
         first = max(starts[where], offset or 0)

@@ -38,9 +38,10 @@ __all__ = [
     "list_missing_topics",
     "open_admin",
     "open_consumer",
-    "read_end_offsets",
+    "read_ends",
     "read_group_offsets",
     "read_latest",
+    "read_record_counts",
     "wait_for_leaders",
 ]
 
@@ -199,13 +200,13 @@ async def read_group_offsets(
     raise CoordinatorNotAvailableError(f"the coordinator of {group} does not tell its offsets")
 
 
-async def read_end_offsets(servers: KafkaServers, topics: Iterable[str]) -> dict[str, int]:
+async def read_record_counts(servers: KafkaServers, topics: Iterable[str]) -> dict[str, int]:
     """Return the sum of a topic's end offsets over its partitions, by topic: 0 = never written.
 
     Raises:
         KafkaError, TimeoutError: a broker does not answer.
     """
-    async with open_consumer(servers) as consumer:
+    async with open_consumer(servers, uncommitted=True) as consumer:
         sums = {}
         for topic in topics:
             partitions = [
@@ -215,23 +216,39 @@ async def read_end_offsets(servers: KafkaServers, topics: Iterable[str]) -> dict
         return sums
 
 
+async def read_ends(
+    servers: KafkaServers, wheres: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return where partitions end for whoever may see everything that was written until now.
+
+    A commit is answered before its marks stand in the partitions. To a reader of committed records
+    a partition ends before them for some milliseconds more, as if nothing had been committed (seen
+    on a busy machine: the log id that had just been written was not there).
+
+    Raises:
+        KafkaError, TimeoutError: a broker does not answer.
+    """
+    async with open_consumer(servers, uncommitted=True) as consumer:
+        return dict(await consumer.end_offsets(wheres))
+
+
 async def read_latest(servers: KafkaServers, topic: str, partition: int) -> dict[bytes, bytes]:
     """Return the latest committed value of each key of a compacted topic's partition.
 
-    Keys whose latest value is null are left out. An open transaction is waited for: bound the
-    call with a time-out.
+    Keys whose latest value is null are left out. An open transaction is waited for, and so is one
+    that is committed and not yet to be seen: bound the call with a time-out.
 
     Raises:
         KafkaError, TimeoutError: a broker does not answer.
     """
     where = TopicPartition(topic, partition)
     latest: dict[bytes, bytes | None] = {}
+    end = (await read_ends(servers, [where]))[where]
     async with open_consumer(servers) as consumer:
         consumer.assign([where])
         # The explicit offset matters: after a bare `assign` the background reset to the default
         # position can win, and the topic would seem empty.
         consumer.seek(where, (await consumer.beginning_offsets([where]))[where])
-        end = (await consumer.end_offsets([where]))[where]
         while await consumer.position(where) < end:
             for records in (await consumer.getmany(where, timeout_ms=200)).values():
                 latest.update((record.key, record.value) for record in records)
