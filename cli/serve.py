@@ -26,7 +26,14 @@ from ingest.app import create_app as create_ingest
 from ingest.cors import OpenToAllOrigins
 from ingest.openapi import ingest_part
 from ingest.routes import create_starlette, health_routes
-from query.app import Desk, Freshness, create_routes, open_store, page_routes
+from query.app import (
+    Desk,
+    Freshness,
+    Known,
+    create_routes,
+    open_store,
+    page_routes,
+)
 from query.app import create_app as create_query
 from query.openapi import query_part
 from query.table import BY_PATH
@@ -89,7 +96,7 @@ def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> A
             async def is_ready() -> bool:
                 return ingest.is_ready and not ending.has_begun and await store.is_ready()
 
-            desk = Desk(store, settings.events_days, freshness)
+            desk = Desk(store, settings.events_days, freshness, Known(store.ask))
             app.router.routes += [
                 *create_routes(desk, guards.read),
                 *page_routes(fetched_swagger_ui()),

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from query.endpoints import Desk, create_health_routes, create_routes, error_response
 from query.freshness import Freshness
+from query.known import Known
 from query.openapi import query_part
 from query.pages import page_routes
 from query.store import Store, open_store
@@ -30,6 +31,7 @@ from runtime.settings import Settings
 __all__ = [
     "Desk",
     "Freshness",
+    "Known",
     "create_app",
     "create_health_routes",
     "create_routes",
@@ -49,7 +51,7 @@ def create_app(settings: Settings, swagger_ui: Path | None = None) -> Starlette:
     It starts without ClickHouse and recovers by itself: until then it answers 503.
     """
     store, guards = Store(settings), open_guards(settings)
-    desk = Desk(store, settings.events_days, Freshness(settings))
+    desk = Desk(store, settings.events_days, Freshness(settings), Known(store.ask))
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:

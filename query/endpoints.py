@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from contracts.timestamps import format_timestamp
 from query.answers import Answer, encode_error
 from query.formats import MEDIA_TYPES, STREAMED, with_format, write
 from query.freshness import Freshness
+from query.known import Known, takes_long
 from query.parameters import refuse_timezone
 from query.question import NO_LIMIT, Question
 from query.question import Refusal as RefusedQuestion
@@ -49,11 +51,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What endpoints work with: the store, for how many days it keeps events, how fresh it is."""
+    """What endpoints work with: the store, for how many days it keeps events, how fresh it is, and
+    what is known of earlier answers.
+    """
 
     store: Store
     events_days: int
     freshness: Freshness
+    known: Known
 
 
 def create_routes(desk: Desk, guard: Guard) -> list[BaseRoute]:
@@ -130,7 +135,11 @@ async def _answer(entry: Entry, desk: Desk, question: Question, request: Request
     # Before the question: what comes in meanwhile may be counted, and is not promised.
     fresh = _freshness(desk.freshness)
     statement = entry.state(question)
-    answer = entry.tell(await desk.store.ask(statement), question)
+    if takes_long(question):
+        rows: Sequence[Any] = await desk.known.ask(entry.state, question)
+    else:
+        rows = await desk.store.ask(statement)
+    answer = entry.tell(rows, question)
     told = {NEXT: str(answer.next)} if answer.next else {}
     if statement.of_events:
         told |= _told_of_days(question, desk.events_days)

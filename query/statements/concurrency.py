@@ -2,8 +2,10 @@
 
 In: a `Question` by hour or minute. Out: a statement over the sessions that overlap the range.
 
-Each session is +1 where it begins and -1 where it ends; their sum up to a moment is how many are
-under way. Periods begin with a 0, so that the sum is known there too.
+The range is cut into steps. A session has a piece in the step where it begins and in the one where
+it ends; in the steps between it is under way throughout, which is noted as a change where they
+begin and where they end. So a session is four rows at most, however long it is, and only pieces
+within one step are laid side by side. Every step has a row, so that those without a session count.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from query.question import Question
 from query.statements.statement import Cost, Statement, conditions, cost_of, periods, range_of
 
 # Sessions that began before the range and reach into it began no earlier than the first quarter of
-# an hour whose longest session does.
+# an hour whose longest session does. Of pieces that meet, `maxIntersections` counts one at a time.
 _CONCURRENT = """
 WITH
     toInt64({{begin:UInt32}}) * 1000 AS begin_ms,
     toInt64({{end:UInt32}}) * 1000 AS end_ms,
+    toInt64({step_ms}) AS step_ms,
     (
         SELECT min(bucket) FROM session_stats_15m
         WHERE bucket < toDateTime({{end:UInt32}}, 'UTC')
@@ -26,35 +29,40 @@ WITH
     ) AS earliest,
     sessions_under_way AS (
         SELECT
-            greatest(toUnixTimestamp64Milli(started_at), begin_ms) AS from_ms,
-            least(toUnixTimestamp64Milli(ended_at), end_ms) AS to_ms
+            greatest(toUnixTimestamp64Milli(started_at) - begin_ms, 0) AS from_ms,
+            least(toUnixTimestamp64Milli(ended_at), end_ms) - begin_ms AS to_ms,
+            intDiv(from_ms, step_ms) AS first,
+            intDiv(to_ms - 1, step_ms) AS last
         FROM sessions
         WHERE started_at >= earliest AND started_at < toDateTime64({{end:UInt32}}, 3, 'UTC')
             AND ended_at > toDateTime64({{begin:UInt32}}, 3, 'UTC'){conditions}
+            AND to_ms > from_ms
     ),
-    changes AS (
-        SELECT at_ms, sum(change) AS change FROM (
-            SELECT edge.1 AS at_ms, edge.2 AS change
-            FROM sessions_under_way
-            ARRAY JOIN [(from_ms, toInt64(1)), (to_ms, toInt64(-1))] AS edge
-            WHERE to_ms > from_ms
-            UNION ALL
-            SELECT begin_ms + toInt64(number) * {step_ms}, toInt64(0)
-            FROM numbers(toUInt64(intDiv(end_ms - begin_ms + {step_ms} - 1, {step_ms})))
-        ) GROUP BY at_ms
-    ),
-    levels AS (
+    pieces AS (
         SELECT
-            toDateTime(intDiv(at_ms, 1000), 'UTC') AS moment,
-            sum(change) OVER (ORDER BY at_ms) AS level,
-            leadInFrame(at_ms, 1, end_ms) OVER (
-                ORDER BY at_ms ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-            ) - at_ms AS lasts_ms
-        FROM changes WHERE at_ms < end_ms
+            part,
+            multiIf(part = 0, first, part = 1, first + 1, last) AS step,
+            multiIf(part = 0, from_ms, part = 2, last * step_ms, 0) AS begins_ms,
+            multiIf(part = 0, least(to_ms, (step + 1) * step_ms), part = 2, to_ms, 0) AS ends_ms,
+            multiIf(part = 0, 0, part = 1, 1, -1) AS change
+        FROM sessions_under_way
+        ARRAY JOIN if(first = last, [0], [0, 1, 2]) AS part
+        UNION ALL
+        SELECT 0, toInt64(number), 0, 0, 0
+        FROM numbers(toUInt64(intDiv(end_ms - begin_ms + step_ms - 1, step_ms)))
+    ),
+    steps AS (
+        SELECT
+            toDateTime(intDiv(begin_ms + step * step_ms, 1000), 'UTC') AS moment,
+            least(step_ms, end_ms - begin_ms - step * step_ms) AS lasts_ms,
+            sum(sum(change)) OVER (ORDER BY step) AS throughout,
+            throughout + toInt64(maxIntersectionsIf(begins_ms, ends_ms, part != 1)) AS most,
+            throughout * lasts_ms + sum(ends_ms - begins_ms) AS of_all_ms
+        FROM pieces
+        GROUP BY step
     )
-SELECT {label} AS period, max(level) AS peak, sum(level * lasts_ms) AS level_ms,
-    sum(lasts_ms) AS total_ms
-FROM levels
+SELECT {label} AS period, max(most) AS peak, sum(of_all_ms) AS level_ms, sum(lasts_ms) AS total_ms
+FROM steps
 GROUP BY {keys}
 ORDER BY {order}
 """

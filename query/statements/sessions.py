@@ -49,6 +49,16 @@ class SessionSum(msgspec.Struct, frozen=True, array_like=True, gc=False):
     n: int
     duration_ms: int
 
+    @property
+    def place(self) -> str:
+        """What no other row of an answer has."""
+        return self.period
+
+    @property
+    def sums(self) -> tuple[int, int]:
+        """How many sessions there are, and how long they took."""
+        return self.n, self.duration_ms
+
 
 class SessionStats(SessionSum, frozen=True, array_like=True, gc=False):
     """The same with quantiles of the durations in whole seconds, and how many users there were."""

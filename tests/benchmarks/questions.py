@@ -91,6 +91,28 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Milliseconds: of a service's first answer to a question, and of those after the warm-up."""
+
+    first: float
+    later: list[float]
+
+    def part(self, share: float) -> float:
+        """Return what that share of the later ones did not exceed."""
+        return percentile(self.later, share)
+
+    def __str__(self) -> str:
+        """Say what a figure leaves out."""
+        return (
+            f"p50 {self.part(0.5):.1f} ms, longest {max(self.later):.1f} ms, the service's first "
+            f"{self.first:.1f} ms"
+        )
+
+
+Taken = dict[str, Times]
+
+
+@dataclass(frozen=True, slots=True)
 class Year:
     """The days that the loaded rows lie in, both inclusive, and what is asked about them."""
 
@@ -122,8 +144,8 @@ class Service:
     volume: Volume
     requests: int
 
-    def time_answers(self, *, all_kinds: bool = False) -> dict[str, list[float]]:
-        """Return the milliseconds of each request, by kind of question.
+    def time_answers(self, *, all_kinds: bool = False) -> Taken:
+        """Return how long answers took, by kind of question.
 
         `all_kinds` asks every other question too, see `_other_paths`.
 
@@ -151,20 +173,15 @@ def loaded(bench: Bench, volume: Volume, grouping: str) -> Iterator[Service]:
             yield Service(serving.port, running.pid, year, volume, bench.sizes.query_requests)
 
 
-def _figures(taken: dict[str, list[float]], sizes: Sizes) -> list[Figure]:
+def _figures(taken: Taken, sizes: Sizes) -> list[Figure]:
     all_users = [taken["metrics"], taken["sessions"]]
     how = f"{sizes.query_events:,} events, a year by month, {sizes.query_requests} requests each"
     figures = [
-        Figure(
-            "query_p99_ms", max(percentile(each, 0.99) for each in all_users), f"{how}; the worse"
-        ),
-        Figure(
-            "query_p50_ms", max(percentile(each, 0.5) for each in all_users), "the worse of both"
-        ),
+        Figure("query_p99_ms", max(each.part(0.99) for each in all_users), f"{how}; the worse"),
+        Figure("query_p50_ms", max(each.part(0.5) for each in all_users), "the worse of both"),
     ]
     for name, each in taken.items():
-        words = f"longest {max(each):.1f} ms, p50 {percentile(each, 0.5):.1f} ms"
-        figures.append(Figure(f"query_{name}_p99_ms", percentile(each, 0.99), words))
+        figures.append(Figure(f"query_{name}_p99_ms", each.part(0.99), str(each)))
     return figures
 
 
@@ -209,9 +226,7 @@ def _midnight_ms(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
-async def _ask_all(
-    port: int, year: Year, volume: Volume, paths: Paths, requests: int
-) -> dict[str, list[float]]:
+async def _ask_all(port: int, year: Year, volume: Volume, paths: Paths, requests: int) -> Taken:
     async with HTTPConnection(f"http://127.0.0.1:{port}") as connection:
         await _check_sums(connection, year, volume)
         return {name: await _ask(connection, path, requests) for name, path in paths.items()}
@@ -237,9 +252,11 @@ def _other_paths(year: Year, users: int) -> Paths:
         "one_event": lambda _: f"/metrics?{year.query}&event=play&fill=zero&format=csv",
         "users": lambda _: f"/metrics?{year.query}&count=users",
         "local_users": lambda _: f"/metrics?{month}&count=users&timezone=Asia/Kolkata",
+        "hours_of_users": lambda _: f"/metrics?{month}&count=users&group_by=hour",
         "top_events": lambda _: f"/metrics/top?{days}",
         "extended_day": lambda _: f"/sessions?{last}&stats=extended",
         "extended_month": lambda _: f"/sessions?{month}&stats=extended&group_by=month",
+        "extended_year": lambda _: f"/sessions?{year.query}&stats=extended",
         "extended_user": lambda number: f"/sessions?{year.query}&stats=extended&{user(number)}",
         "list": lambda _: f"/sessions/list?{days}",
         "list_user": lambda number: f"/sessions/list?{days}&{user(number)}",
@@ -268,9 +285,7 @@ def _paths(year: Year, users: int) -> Paths:
     }
 
 
-async def _ask(
-    connection: HTTPConnection, path: Callable[[int], str], requests: int
-) -> list[float]:
+async def _ask(connection: HTTPConnection, path: Callable[[int], str], requests: int) -> Times:
     taken = []
     for number in range(requests + _WARM_UP):
         began = time.perf_counter()
@@ -278,7 +293,7 @@ async def _ask(
         taken.append(1000 * (time.perf_counter() - began))
         if answer.status != 200:
             raise BenchmarkError(f"{path(number)} answered {answer.status}: {answer.body!r}")
-    return taken[_WARM_UP:]
+    return Times(taken[0], taken[_WARM_UP:])
 
 
 async def _check_sums(connection: HTTPConnection, year: Year, volume: Volume) -> None:
