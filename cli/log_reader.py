@@ -14,7 +14,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from runtime.kafka.admin import close_consumer
-from runtime.kafka.header_names import allow_any_header_name
+from runtime.kafka.fetched_records import allow_any_header_name
 from runtime.kafka.servers import KafkaServers
 
 _QUIET_S = 2.0

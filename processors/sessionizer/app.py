@@ -22,7 +22,7 @@ from processors.sessionizer.owners import Owners
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Pipeline
 from processors.sessionizer.stream import Stream
-from runtime.kafka.header_names import allow_any_header_name
+from runtime.kafka.fetched_records import allow_any_header_name
 from runtime.logs import set_up_logs
 from runtime.monitoring.exposition import expose
 from runtime.monitoring.watchdog import Watchdog

@@ -25,6 +25,7 @@ from faust.types.transports import SchedulingStrategyT
 from processors.sessionizer.owner import MAX_RECORDS, MicroBatch
 from processors.sessionizer.owners import Owners
 from runtime.failpoints import is_stalled
+from runtime.kafka.fetched_records import bare
 from runtime.kafka.servers import MECHANISM, PLAINTEXT, SASL_SSL, KafkaServers
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class Stream:
             def _create_worker_consumer(self, transport: Any) -> Any:
                 consumer = super()._create_worker_consumer(transport)
                 consumer._isolation_level = "read_committed"
+                consumer._value_deserializer = bare
                 consumer._client._request_timeout_ms = _ANSWER_WITHIN_MS
                 # The broker gathers small records for a moment: a fetch for every two of them
                 # costs half a core at 2,000 a second. Not longer: a partition whose records are

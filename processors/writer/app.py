@@ -40,6 +40,7 @@ from processors.writer.storage import Storage
 from runtime.cancelling import cancel
 from runtime.clickhouse import ClickHouseError
 from runtime.failpoints import failpoint, is_stalled
+from runtime.kafka.fetched_records import allow_any_header_name, bare
 from runtime.logs import set_up_logs
 from runtime.monitoring.exposition import expose
 from runtime.monitoring.measures import Sample
@@ -139,6 +140,7 @@ class Writer:
             for field, base in TABLE_OF_TOPIC.items()
         }
         self._group = writer_group(settings.namespace)
+        allow_any_header_name()
         self._consumer = AIOKafkaConsumer(
             **settings.kafka_servers.client_arguments(),
             group_id=self._group,
@@ -152,6 +154,7 @@ class Writer:
             rebalance_timeout_ms=max(settings.session_timeout_ms, 2 * int(1000 * _GIVE_UP_S)),
             max_partition_fetch_bytes=_FETCHED_BYTES_PER_PARTITION,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
+            value_deserializer=bare,
         )
         self._storage = Storage(settings)
         self._turns = Turns(now_s)

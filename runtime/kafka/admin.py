@@ -25,7 +25,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from contracts.topics import Topics, topic_settings
 from runtime.cancelling import cancel
-from runtime.kafka.header_names import allow_any_header_name
+from runtime.kafka.fetched_records import allow_any_header_name, bare
 from runtime.kafka.refusals import FORBIDDEN
 from runtime.kafka.servers import KafkaServers
 from runtime.settings import Settings
@@ -262,7 +262,8 @@ async def open_consumer(
     """Give a connected consumer of committed records, without a group, that seeks by itself never.
 
     To one that is `uncommitted` a partition ends where its last record does, committed or not. Of
-    each partition `bytes_at_once` are fetched, and at least one batch of one of them.
+    each partition `bytes_at_once` are fetched, and at least one batch of one of them. The records
+    are bare ones, see `fetched_records`.
 
     Raises:
         KafkaError: no broker answers.
@@ -278,6 +279,7 @@ async def open_consumer(
         # behind it.
         fetch_max_wait_ms=_FETCH_WAIT_MS,
         max_partition_fetch_bytes=bytes_at_once,
+        value_deserializer=bare,
     )
     try:
         await consumer.start()

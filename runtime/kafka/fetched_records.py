@@ -1,10 +1,17 @@
-"""Header names that are not UTF-8: Kafka takes them, and aiokafka's reader fails on them for ever.
+"""How a fetch is read into records: with header names of any bytes, and no more than was read.
 
-In: the bytes of a fetch. Out: its records; in such a name each wrong byte is read as U+FFFD, which
-is what Java's clients do. Never: a record left out or given twice; work for a fetch without one.
+In: the bytes of a fetch. Out: its records. Never: a record left out or given twice.
+
+**Header names that are not UTF-8**: Kafka takes them, and aiokafka's reader fails on them for ever,
+so that one record of an outside producer would stop its partition. Here each wrong byte of such a
+name is read as U+FFFD, which is what Java's clients do; a fetch without one costs nothing more.
+
+**Bare records**: aiokafka makes a second object of eleven members out of each record, which is half
+of what reading takes (1.1 of 2.2 µs, measured). A consumer whose `value_deserializer` is `bare` is
+given the first.
 
 aiokafka has no seam here: `allow_any_header_name` puts two classes in the place of those that its
-fetcher reads a fetch with. Without them one record of an outside producer would stop its partition.
+fetcher reads a fetch with.
 """
 
 from __future__ import annotations
@@ -29,6 +36,15 @@ def allow_any_header_name() -> None:
     aiokafka.consumer.fetcher.PartitionRecords = Records
 
 
+def bare(value: bytes | None) -> bytes | None:
+    """Leave a value as it is: the deserializer of a consumer that wants bare records.
+
+    They have offset, timestamp, key, value and headers, and no topic and partition: those are known
+    to whoever asked.
+    """
+    return value
+
+
 class Fetched:
     """The batches of a fetch of one partition as aiokafka cuts them, and its bytes."""
 
@@ -44,6 +60,9 @@ class Records(PartitionRecords):  # type: ignore[misc]  # the library has no typ
     """The records of a fetch of one partition; where aiokafka's reader fails, ours goes on."""
 
     _records: Any
+
+    def _consumer_record(self, tp: Any, record: Any) -> Any:
+        return record if self._value_deserializer is bare else super()._consumer_record(tp, record)
 
     def _unpack_records(self) -> Iterator[Any]:
         try:

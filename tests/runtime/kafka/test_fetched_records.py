@@ -1,8 +1,9 @@
-"""Header names that are not UTF-8, in a record alone and among others, compressed and not."""
+"""Fetches read: header names that are not UTF-8, compressed and not; records that are bare."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import aiokafka.consumer.fetcher
 import pytest
@@ -12,7 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBa
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from runtime.kafka.header_names import Fetched, allow_any_header_name
+from runtime.kafka.fetched_records import Fetched, allow_any_header_name, bare
 
 CODECS = {
     "none": DefaultRecordBatch.CODEC_NONE,
@@ -66,14 +67,22 @@ def read(
     fetched: bytes, aborted: Sequence[tuple[int, int]] = ()
 ) -> list[tuple[int, bytes | None, bytes | None, object]]:
     """Read a fetch as aiokafka's consumer does; `aborted` are producers and first offsets."""
+    found = records_of(fetched, aborted)
+    return [(each.offset, each.key, each.value, tuple(each.headers)) for each in found]
+
+
+def records_of(
+    fetched: bytes, aborted: Sequence[tuple[int, int]] = (), deserializer: object = None
+) -> list[Any]:
+    """Return the records that a consumer with a deserializer of values is given."""
     fetcher = aiokafka.consumer.fetcher
     records = fetcher.MemoryRecords(fetched)
     assert records.size_in_bytes() == len(fetched)
     place = TopicPartition("events", 0)
     found = fetcher.PartitionRecords(
-        place, records, list(aborted), 0, None, None, True, READ_COMMITTED
+        place, records, list(aborted), 0, None, deserializer, True, READ_COMMITTED
     )
-    return [(each.offset, each.key, each.value, each.headers) for each in found]
+    return list(found)
 
 
 def test_aiokafka_alone_never_gets_past_it() -> None:
@@ -98,6 +107,20 @@ def test_every_record_is_read_and_the_name_is_replaced(codec: int) -> None:
     assert [each[:3] for each in found] == [(0, b"first", b"1"), (1, None, None), (2, b"last", b"")]
     assert found[0][3] == tuple(GOOD)
     assert found[1][3] == (*GOOD, ("a\ufffd", b"x"), ("after", b"y"))
+
+
+@each_codec
+@pytest.mark.parametrize("misnamed", [False, True])
+def test_bare_records_hold_the_same_and_no_more(codec: int, *, misnamed: bool) -> None:
+    allow_any_header_name()
+    fetched = batch_of(codec, misnamed=misnamed) * 2
+    whole, found = records_of(fetched), records_of(fetched, deserializer=bare)
+    assert len(found) == len(whole)
+    for one, other in zip(found, whole, strict=True):
+        for name in ("offset", "timestamp", "key", "value"):
+            assert getattr(one, name) == getattr(other, name)
+        assert tuple(one.headers) == other.headers
+    assert {type(each) for each in found}.isdisjoint({type(each) for each in whole})
 
 
 def test_a_control_batch_is_left_to_aiokafka() -> None:
