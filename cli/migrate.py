@@ -32,7 +32,7 @@ from runtime.kafka.admin import (
     find_topic_faults,
     list_missing_topics,
     open_admin,
-    read_record_counts,
+    sum_ends,
     wait_for_leaders,
 )
 from runtime.kafka.refusals import explain_failure
@@ -232,7 +232,7 @@ async def _refuse_old_outputs(client: AsyncClient, settings: Settings) -> None:
         topics.replayed,
         topics.forgotten,
     )
-    for topic, records in (await read_record_counts(settings.kafka_servers, outputs)).items():
+    for topic, records in (await sum_ends(settings.kafka_servers, outputs)).items():
         if records:
             raise StartupError(
                 f"Topic {topic} has records, but topic {topics.meta} has no log id: it was made "

@@ -26,14 +26,7 @@ from ingest.app import create_app as create_ingest
 from ingest.cors import OpenToAllOrigins
 from ingest.openapi import ingest_part
 from ingest.routes import create_starlette, health_routes
-from query.app import (
-    Desk,
-    Freshness,
-    Known,
-    create_routes,
-    open_store,
-    page_routes,
-)
+from query.app import Desk, Freshness, Known, create_routes, open_store, page_routes
 from query.app import create_app as create_query
 from query.openapi import query_part
 from query.table import BY_PATH

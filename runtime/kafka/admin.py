@@ -41,7 +41,7 @@ __all__ = [
     "read_ends",
     "read_group_offsets",
     "read_latest",
-    "read_record_counts",
+    "sum_ends",
     "wait_for_leaders",
 ]
 
@@ -200,7 +200,7 @@ async def read_group_offsets(
     raise CoordinatorNotAvailableError(f"the coordinator of {group} does not tell its offsets")
 
 
-async def read_record_counts(servers: KafkaServers, topics: Iterable[str]) -> dict[str, int]:
+async def sum_ends(servers: KafkaServers, topics: Iterable[str]) -> dict[str, int]:
     """Return the sum of a topic's end offsets over its partitions, by topic: 0 = never written.
 
     Raises:
