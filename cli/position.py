@@ -25,7 +25,7 @@ from processors.sessionizer.position import (
     encode_position,
 )
 from processors.sessionizer.transactions import transactional_producer
-from runtime.kafka.admin import open_consumer, read_latest
+from runtime.kafka.admin import learn, open_consumer, read_latest
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
 
@@ -102,6 +102,7 @@ async def _read_places(settings: Settings) -> list[Place]:
     topics = Topics.of(settings.namespace)
     sources = [TopicPartition(topics.events, number) for number in range(settings.partitions)]
     async with open_consumer(settings.kafka_servers) as consumer:
+        await learn(consumer, sources)
         firsts = await consumer.beginning_offsets(sources)
         ends = await consumer.end_offsets(sources)
     places = []

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.topics import Topics
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position
-from runtime.kafka.admin import open_consumer, read_ends
+from runtime.kafka.admin import learn, open_consumer, read_ends
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
@@ -28,6 +28,7 @@ async def read_positions(settings: Settings) -> tuple[int, ...]:
     wheres = [TopicPartition(topic, number) for number in range(settings.partitions)]
     ends = await read_ends(settings.kafka_servers, wheres)
     async with open_consumer(settings.kafka_servers) as consumer:
+        await learn(consumer, wheres)
         positions = [await _read_position(consumer, where, ends[where]) for where in wheres]
     return tuple(position.next for position in positions)
 

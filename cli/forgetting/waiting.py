@@ -18,13 +18,13 @@ from contracts.groups import writer_group
 from contracts.topics import Topics
 from processors.writer.ranges import decode_mark
 from processors.writer.standings import ask_raw_commits
-from runtime.kafka.admin import open_admin, open_consumer, read_ends
+from runtime.kafka.admin import learn, open_admin, open_consumer, read_ends
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
 
 _POLL_S = 0.3
 _STALLED_S = 60.0
-_FETCHES, _FETCH_WAIT_MS = 5, 200
+_FETCHES, _FETCH_WAIT_MS = 50, 20
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -86,6 +86,7 @@ async def _wait(
     before: Offsets = {}
     moved = time.monotonic()
     async with open_consumer(settings.kafka_servers) as consumer:
+        await learn(consumer, ends)
         while True:
             now = await done()
             behind = [

@@ -16,7 +16,7 @@ from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Record
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
 from runtime.failpoints import failpoint, is_stalled
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.admin import learn, open_consumer
 from runtime.kafka.servers import KafkaServers
 
 STEP_WITHIN_S = 20.0  # a step that gets no further ends the process, which is started again
@@ -112,6 +112,7 @@ def _check_bounds(source: TopicPartition, position: Position, first: int, end: i
 
 async def _bounds(consumer: AIOKafkaConsumer, source: TopicPartition) -> tuple[int, int]:
     async with asyncio.timeout(STEP_WITHIN_S):
+        await learn(consumer, [source])
         first = await consumer.beginning_offsets([source])
         end = await consumer.end_offsets([source])
     return first[source], end[source]

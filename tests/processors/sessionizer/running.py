@@ -89,6 +89,7 @@ async def read_topic(settings: Settings, topic: str) -> dict[int, list[Any]]:
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",
+        fetch_max_wait_ms=20,  # what is asked next waits behind a fetch at an end
     )
     await consumer.start()
     try:
