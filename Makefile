@@ -25,7 +25,7 @@ demo: $(RUN_STAMP) ## Send a realistic day through the stack and check every num
 
 test: $(DEV_STAMP) ## Run the tests against real servers (ARGS="tests/cli -k up" for a part)
 	@.venv/bin/python -m deploy.local.downloads
-	@exec .venv/bin/python -m pytest -n 3 --dist loadfile -rs $(ARGS)
+	@exec .venv/bin/python -m pytest -n 4 --dist loadfile -rs $(ARGS)
 
 test-long: $(DEV_STAMP) ## Run the tests that `make test` leaves out because they take minutes
 	@.venv/bin/python -m deploy.local.downloads
