@@ -84,6 +84,8 @@ def export(
         )
         asked = _asked_for(states, first, last)
         _Export(client, folder, rows_a_file).run(manifest, asked, rows)
+    if last is None:
+        _say_what_goes_on(states)
     return _say_what_is_left(asked)
 
 
@@ -195,6 +197,13 @@ def _asked_for(
         for day, state in states.items()
         if (first is None or day >= first) and (day <= last if last else day < today)
     }
+
+
+def _say_what_goes_on(states: Mapping[date, State]) -> None:
+    """Say that today is not over, which nobody who asked for no day in particular asked for."""
+    for day, state in states.items():
+        if day >= datetime.now(UTC).date() and state is State.NOT_SETTLED:
+            click.echo(f"· {day}: not over yet; a day is exported whole, once it is")
 
 
 def _say_what_is_left(states: Mapping[date, State]) -> bool:

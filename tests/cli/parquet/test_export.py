@@ -56,10 +56,13 @@ def require_sound(tables: Tables, folder: Path, days: list[int]) -> None:
     assert not (folder / ".draft").exists()
 
 
-def test_days_that_are_over_are_written_and_others_are_not(tables: Tables, folder: Path) -> None:
+def test_days_that_are_over_are_written_and_others_are_not(
+    tables: Tables, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for days in (0, 1, 3):
         tables.insert(day_before(days), 40 + days)
     assert export(tables.settings, folder)
+    assert f"· {day_before(0)}: not over yet" in capsys.readouterr().out
     require_sound(tables, folder, [1, 3])
 
 
