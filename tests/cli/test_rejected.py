@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner, Result
 
 import cli.rejected.replay
@@ -29,13 +29,16 @@ from contracts.topics import Partitioner, Topics
 from processors.writer.blocks import prefix_of
 from runtime.clickhouse import connect_sync
 from runtime.failpoints import FAILPOINT
-from runtime.kafka.admin import open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 from tests.benchmarks.programs import beside_python
 from tests.conftest import Servers, settings_on
 from tests.environments import environment_of
-from tests.processors.sessionizer.running import Expected, read_topic
+from tests.processors.sessionizer.running import (
+    Expected,
+    read_topic,
+    wait_until_committed_is_seen,
+)
 
 CLOUD = [
     ("ce_specversion", b"1.0"),
@@ -110,20 +113,13 @@ class Rejecting:
         environment: dict[str, str | None] = {**environment_of(self.settings), FAILPOINT: None}
         done = CliRunner().invoke(track, ["rejected", *arguments], input=stdin, env=environment)
         if arguments[0] == "replay":
-            asyncio.run(self._wait_for_ends_of_transactions())
+            places = [TopicPartition(self.topics.replayed, 0)]
+            places += [
+                TopicPartition(self.topics.events, number)
+                for number in range(self.settings.partitions)
+            ]
+            asyncio.run(wait_until_committed_is_seen(self.settings, places))
         return done
-
-    async def _wait_for_ends_of_transactions(self) -> None:
-        """Wait until readers see what was committed: the broker answers a moment before that."""
-        places = [TopicPartition(self.topics.replayed, 0)]
-        places += [
-            TopicPartition(self.topics.events, number) for number in range(self.settings.partitions)
-        ]
-        everything = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka)
-        async with everything, open_consumer(self.settings.kafka_servers) as committed:
-            async with asyncio.timeout(30):
-                while await everything.end_offsets(places) != await committed.end_offsets(places):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
 
     def say(self, *arguments: str, code: int = 0, stdin: bytes | None = None) -> str:
         result = self.run(*arguments, stdin=stdin)

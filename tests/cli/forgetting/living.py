@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner, Result
 
 from cli.main import track
@@ -28,11 +28,14 @@ from contracts.log import Log
 from contracts.topics import Partitioner, Topics
 from runtime.clickhouse import connect_sync
 from runtime.failpoints import FAILPOINT
-from runtime.kafka.admin import open_consumer
 from runtime.settings import Settings
 from runtime.startup import require_log
 from tests.environments import environment_of
-from tests.processors.sessionizer.running import read_topic, wait_until_processed
+from tests.processors.sessionizer.running import (
+    read_topic,
+    wait_until_committed_is_seen,
+    wait_until_processed,
+)
 
 TRACK = str(Path(sys.executable).with_name("track"))
 EXIT_TO_BE_STARTED_AGAIN = 70
@@ -149,25 +152,17 @@ class Living:
     def wait_until_done(self) -> None:
         """Wait until everything sent is processed, and every record has its row or went."""
         asyncio.run(wait_until_processed(self.settings, self.require_alive))
-        asyncio.run(self._wait_for_ends_of_transactions())
-        deadline = time.monotonic() + _DONE_WITHIN_S
-        while (lacking := self.lacking()) and time.monotonic() < deadline:
-            self.require_alive()
-            time.sleep(0.1)
-        assert lacking == {}
-
-    async def _wait_for_ends_of_transactions(self) -> None:
-        """Wait until readers see what was committed: of each topic at another moment."""
         places = [
             TopicPartition(topic, number)
             for topic in (self.topics.accepted, self.topics.sessions, self.topics.rejected)
             for number in range(self.settings.partitions)
         ]
-        everything = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka)
-        async with everything, open_consumer(self.settings.kafka_servers) as committed:
-            async with asyncio.timeout(_DONE_WITHIN_S):
-                while await everything.end_offsets(places) != await committed.end_offsets(places):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+        asyncio.run(wait_until_committed_is_seen(self.settings, places))
+        deadline = time.monotonic() + _DONE_WITHIN_S
+        while (lacking := self.lacking()) and time.monotonic() < deadline:
+            self.require_alive()
+            time.sleep(0.1)
+        assert lacking == {}
 
     def lacking(self) -> dict[str, int]:
         """Return how many records of each topic have neither a row nor anything left of one."""

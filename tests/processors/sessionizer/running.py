@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from contracts.topics import Partitioner, Topics
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Partition, Pipeline
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position
+from runtime.kafka.admin import open_consumer
 from runtime.kafka.fetched_records import allow_any_header_name
 from runtime.settings import Settings
 from tests.environments import environment_of
@@ -106,6 +107,17 @@ async def read_topic(settings: Settings, topic: str) -> dict[int, list[Any]]:
         return records
     finally:
         await consumer.stop()
+
+
+async def wait_until_committed_is_seen(
+    settings: Settings, places: Sequence[TopicPartition]
+) -> None:
+    """Wait until readers see what was committed: a commit is answered a moment before that."""
+    everything = open_consumer(settings.kafka_servers, uncommitted=True)
+    async with everything as all_of_it, open_consumer(settings.kafka_servers) as committed:
+        async with asyncio.timeout(_DONE_WITHIN_S):
+            while await all_of_it.end_offsets(places) != await committed.end_offsets(places):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 async def wait_until_processed(
