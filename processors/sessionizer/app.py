@@ -56,6 +56,7 @@ def run(settings: Settings) -> None:
         topic=topics.events,
         session_timeout_s=settings.session_timeout_ms / 1000,
         datadir=tempfile.gettempdir(),
+        fail=_fail,
     )
     pipeline = Pipeline(
         log_id=pipeline_log.id,

@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, NoReturn
 
 import faust
 import faust.streams
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
@@ -26,6 +27,7 @@ from processors.sessionizer.owner import MAX_RECORDS, MicroBatch
 from processors.sessionizer.owners import Owners
 from runtime.failpoints import is_stalled
 from runtime.kafka.fetched_records import bare
+from runtime.kafka.refusals import explain_failure
 from runtime.kafka.servers import MECHANISM, PLAINTEXT, SASL_SSL, KafkaServers
 
 log = logging.getLogger(__name__)
@@ -53,10 +55,13 @@ class Stream:
         topic: str,
         session_timeout_s: float,
         datadir: str,
+        fail: Callable[[str], NoReturn],
     ) -> None:
         if faust.streams._CStreamIterator is None:
             # The pure-Python iterator acknowledges events of an old generation that it skips.
             raise RuntimeError("Faust is installed without its compiled stream iterator.")
+        self._servers = servers
+        self._fail = fail
         self._owners: Owners  # given when the work begins
         self._topic = topic
         self._fetched: dict[TP, int] = {}
@@ -71,7 +76,11 @@ class Stream:
             self._app, loglevel=None, quiet=True, redirect_stdouts=False, override_logging=False
         )
         worker.spinner = None  # it would write cursor controls into the log
+        worker.kafka_is_away = self._kafka_is_away
         worker.execute_from_commandline()
+
+    async def _kafka_is_away(self, error: KafkaError) -> NoReturn:
+        self._fail(await explain_failure(self._servers, error))
 
     def hold(self, partition: int) -> None:
         """Fetch no more of a partition; what a fetch under way brings still comes."""
@@ -210,7 +219,18 @@ def _credentials(servers: KafkaServers) -> Any:
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]
-    """Faust's worker, which ends in time: at a signal it leaves the group, or the process ends."""
+    """Faust's worker, which ends in time: at a signal it leaves the group, or the process ends.
+
+    Where Kafka goes away between the service's own check and Faust's first connection, it says so.
+    """
+
+    kafka_is_away: Callable[[KafkaError], Awaitable[NoReturn]]
+
+    async def start(self) -> None:
+        try:
+            await super().start()
+        except KafkaError as error:
+            await self.kafka_is_away(error)
 
     def _flag_as_shutdown_by_signal(self) -> None:
         timer = threading.Timer(_STOP_WITHIN_S, os._exit, (0,))
