@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from runtime.kafka.admin import close_consumer
+from runtime.kafka.consumers import close_consumer
 from runtime.kafka.fetched_records import allow_any_header_name
 from runtime.kafka.servers import KafkaServers
 

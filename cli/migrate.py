@@ -32,9 +32,9 @@ from runtime.kafka.admin import (
     find_topic_faults,
     list_missing_topics,
     open_admin,
-    sum_ends,
     wait_for_leaders,
 )
+from runtime.kafka.consumers import sum_ends
 from runtime.kafka.refusals import explain_failure
 from runtime.settings import Settings
 from runtime.startup import StartupError, describe_difference, read_kafka_log, read_table_log

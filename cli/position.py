@@ -25,7 +25,7 @@ from processors.sessionizer.position import (
     encode_position,
 )
 from processors.sessionizer.transactions import transactional_producer
-from runtime.kafka.admin import learn, open_consumer, read_latest
+from runtime.kafka.consumers import learn, open_consumer, read_latest
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
 

@@ -33,7 +33,7 @@ from contracts.tables import TABLE_OF_TOPIC, BaseTable
 from contracts.topics import Topics
 from processors.writer.storage import Storage
 from runtime.clickhouse import AsyncClient, connect
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.consumers import open_consumer
 from runtime.settings import Settings
 from runtime.startup import require_log
 

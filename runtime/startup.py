@@ -14,7 +14,8 @@ from contracts.log import LOG_KEY, Log, decode_log
 from contracts.tables import DEDUPLICATED, deduplication_window
 from contracts.topics import Topics
 from runtime.clickhouse import AsyncClient, ClickHouseError, connect
-from runtime.kafka.admin import KafkaError, find_topic_faults, open_admin, read_latest
+from runtime.kafka.admin import KafkaError, find_topic_faults, open_admin
+from runtime.kafka.consumers import read_latest
 from runtime.kafka.refusals import explain
 from runtime.settings import Settings
 

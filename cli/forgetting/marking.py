@@ -29,7 +29,7 @@ from contracts.topics import Partitioner, Topics
 from processors.sessionizer.position import user_key as state_key
 from processors.sessionizer.transactions import close, transactional_producer
 from runtime.failpoints import failpoint
-from runtime.kafka.admin import read_ends
+from runtime.kafka.consumers import read_ends
 from runtime.settings import Settings
 from runtime.startup import StartupError
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from contracts.forgetting import Marks, decode_mark
 from contracts.topics import Topics
-from runtime.kafka.admin import read_latest
+from runtime.kafka.consumers import read_latest
 from runtime.settings import Settings
 
 _WITHIN_S = 30.0

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.topics import Topics
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position
-from runtime.kafka.admin import learn, open_consumer, read_ends
+from runtime.kafka.consumers import learn, open_consumer, read_ends
 from runtime.settings import Settings
 from runtime.startup import StartupError
 

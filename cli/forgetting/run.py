@@ -43,7 +43,7 @@ from processors.sessionizer.pairing import UserState
 from processors.sessionizer.position import user_key as state_key
 from runtime.clickhouse import AsyncClient, connect
 from runtime.failpoints import failpoint
-from runtime.kafka.admin import read_latest
+from runtime.kafka.consumers import read_latest
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 

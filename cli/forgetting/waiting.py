@@ -18,7 +18,8 @@ from contracts.groups import writer_group
 from contracts.topics import Topics
 from processors.writer.ranges import decode_mark
 from processors.writer.standings import ask_raw_commits
-from runtime.kafka.admin import learn, open_admin, open_consumer, read_ends
+from runtime.kafka.admin import open_admin
+from runtime.kafka.consumers import learn, open_consumer, read_ends
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
 

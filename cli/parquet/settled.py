@@ -24,7 +24,7 @@ from contracts.groups import sessionizer_group, writer_group
 from contracts.topics import Topics
 from processors.writer.commits import now_ms
 from processors.writer.standings import read_raw_commits
-from runtime.kafka.admin import open_consumer, read_ends
+from runtime.kafka.consumers import open_consumer, read_ends
 from runtime.settings import Settings
 
 _CLOCKS_DIFFER_MS = 60_000

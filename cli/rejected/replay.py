@@ -25,7 +25,7 @@ from contracts.records import SOURCE_HEADER
 from contracts.replays import Mark, decode_mark, encode_mark, without_user
 from contracts.topics import Topics
 from runtime.failpoints import failpoint
-from runtime.kafka.admin import read_latest
+from runtime.kafka.consumers import read_latest
 from runtime.settings import Settings
 from runtime.startup import StartupError
 

@@ -27,7 +27,7 @@ from contracts.topics import Topics
 from processors.writer.ranges import Mark, decode_intent, decode_mark, encode_mark
 from processors.writer.standings import ask_raw_commits
 from runtime.clickhouse import AsyncClient
-from runtime.kafka.admin import close_consumer, open_consumer
+from runtime.kafka.consumers import close_consumer, open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError
 

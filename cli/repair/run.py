@@ -42,7 +42,8 @@ from processors.writer.standing import FaultError
 from processors.writer.storage import Storage
 from runtime.clickhouse import AsyncClient, connect
 from runtime.failpoints import failpoint
-from runtime.kafka.admin import open_admin, open_consumer
+from runtime.kafka.admin import open_admin
+from runtime.kafka.consumers import open_consumer
 from runtime.settings import Settings
 from runtime.startup import StartupError, require_log
 

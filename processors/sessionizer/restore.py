@@ -16,7 +16,7 @@ from contracts.topics import Topics
 from processors.sessionizer.partition import Partition, Record
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position, user_of
 from runtime.failpoints import failpoint, is_stalled
-from runtime.kafka.admin import learn, open_consumer
+from runtime.kafka.consumers import learn, open_consumer
 from runtime.kafka.servers import KafkaServers
 
 STEP_WITHIN_S = 20.0  # a step that gets no further ends the process, which is started again

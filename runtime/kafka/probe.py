@@ -15,7 +15,8 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from runtime.kafka.admin import describe_settings, open_admin, open_consumer
+from runtime.kafka.admin import describe_settings, open_admin
+from runtime.kafka.consumers import open_consumer
 from runtime.kafka.servers import KafkaServers
 from runtime.monitoring.retention import Kept
 

@@ -30,7 +30,8 @@ from contracts.log import FIRST_POSITION, LOG_KEY, POSITION_KEY, Log, encode_log
 from contracts.tables import DEDUPLICATED, deduplication_window
 from contracts.topics import Topics
 from runtime.clickhouse import AsyncClient, connect
-from runtime.kafka.admin import open_admin, read_latest
+from runtime.kafka.admin import open_admin
+from runtime.kafka.consumers import read_latest
 from runtime.settings import Settings
 from runtime.startup import StartupError, read_kafka_log, read_table_log, require_log, window_of
 from tests.benchmarks.programs import beside_python

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from cli.comparison.reading import read_pieces
 from cli.verify import verify
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.consumers import open_consumer
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError
 from tests.processors.writer.pipeline import Pipeline

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from cli.migrate import run_migrations
 from contracts.topics import Topics
 from runtime.clickhouse import ClickHouseError, connect_sync
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.consumers import open_consumer
 from runtime.settings import Settings
 from tests.faults.proxy import Insert, Proxy, Request, open_proxies
 from tests.faults.servers import FaultyServers

@@ -10,7 +10,8 @@ from aiokafka.structs import OffsetAndMetadata
 
 from contracts.groups import sessionizer_group, writer_group
 from contracts.tables import TABLE_OF_TOPIC
-from runtime.kafka.admin import open_admin, open_consumer
+from runtime.kafka.admin import open_admin
+from runtime.kafka.consumers import open_consumer
 from tests.faults.load import Volume
 from tests.faults.registry import scenario
 from tests.faults.trial import Trial

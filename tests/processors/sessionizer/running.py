@@ -24,7 +24,7 @@ from contracts.topics import Partitioner, Topics
 from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Partition, Pipeline
 from processors.sessionizer.position import POSITION_KEY, Position, decode_position
-from runtime.kafka.admin import open_consumer
+from runtime.kafka.consumers import open_consumer
 from runtime.kafka.fetched_records import allow_any_header_name
 from runtime.settings import Settings
 from tests.environments import environment_of

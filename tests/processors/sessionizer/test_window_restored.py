@@ -19,7 +19,8 @@ from processors.sessionizer.pairing import PairingRules
 from processors.sessionizer.partition import Partition, Pipeline
 from processors.sessionizer.position import POSITION_KEY, Position, encode_position
 from processors.sessionizer.restore import restore
-from runtime.kafka.admin import open_admin, open_consumer
+from runtime.kafka.admin import open_admin
+from runtime.kafka.consumers import open_consumer
 from runtime.settings import Settings
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,8 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
-from runtime.kafka.admin import open_admin, open_consumer, read_ends, read_latest
+from runtime.kafka.admin import open_admin
+from runtime.kafka.consumers import open_consumer, read_ends, read_latest
 from runtime.settings import Settings
 
 pytestmark = pytest.mark.anyio
