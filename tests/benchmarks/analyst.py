@@ -17,17 +17,14 @@ may take, half of the rate would be fair.
 from __future__ import annotations
 
 import asyncio
-import base64
 import dataclasses
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from statistics import mean, median
-from urllib.parse import urlsplit
 
 from cli.migrate import run_migrations
 from contracts.topics import Topics
@@ -35,6 +32,7 @@ from deploy.local.clickhouse import ANALYST, QUERY, WRITER, start_clickhouse
 from deploy.local.machine import free_port
 from runtime.clickhouse import Client, connect_sync
 from runtime.settings import Settings
+from tests.benchmarks.asking import Analyst, Asking
 from tests.benchmarks.bench import PARTITIONS, Bench
 from tests.benchmarks.figures import BenchmarkError, Figure
 from tests.benchmarks.log import Records, dam, write
@@ -48,12 +46,6 @@ _ASKED_OVER_HTTP = (
     "/metrics/top?by=metadata.song_id&",
     "/metrics?group_by=hour&metadata.device=mobile&",
     "/metrics?count=users&timezone=Asia/Kathmandu&",
-)
-_QUESTIONS = (
-    "SELECT user_id, count() AS n, uniqExact(event_id) FROM events GROUP BY user_id ORDER BY n",
-    "SELECT metadata.song_id.:String AS song, event, count() FROM events GROUP BY song, event",
-    "SELECT toStartOfMinute(timestamp) AS minute, uniq(user_id), quantile(0.9)(log_offset) "
-    "FROM events GROUP BY minute",
 )
 
 
@@ -71,7 +63,7 @@ def measure(bench: Bench) -> list[Figure]:
             urls = clickhouse.urls
             asking = dataclasses.replace(own, clickhouse=urls[QUERY], port=free_port())
             with track(asking, "query"):
-                analyst, people = _Analyst(own, urls[ANALYST]), _People(asking.port)
+                analyst, people = Analyst(urls[ANALYST], own.namespace), _People(asking.port)
                 return _measure(bench, own, urls[WRITER], analyst, people, made)
         finally:
             clickhouse.stop()
@@ -81,7 +73,7 @@ def _measure(
     bench: Bench,
     settings: Settings,
     writer: str,
-    analyst: _Analyst,
+    analyst: Analyst,
     people: _People,
     made: Sequence[Records],
 ) -> list[Figure]:
@@ -147,7 +139,7 @@ class _People:
     def asking(self) -> Iterator[list[list[float]]]:
         """Ask while the block lasts; give the times of each one's rounds."""
         with ExitStack() as together:
-            yield [together.enter_context(_Asking(self._ask_round)) for _ in range(_PEOPLE)]
+            yield [together.enter_context(Asking(self._ask_round)) for _ in range(_PEOPLE)]
 
     def _ask_round(self) -> float:
         """Ask everything once. Who is told to come later has his answer, too."""
@@ -161,71 +153,6 @@ class _People:
                 if error.code != _LATER:
                     raise BenchmarkError(f"{url} answered {error.code}: {said}") from error
         return time.monotonic() - began
-
-
-class _Analyst:
-    """Somebody who asks heavy questions, one after the other."""
-
-    def __init__(self, settings: Settings, url: str) -> None:
-        parts = urlsplit(url)
-        login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
-        self._url = f"http://127.0.0.1:{parts.port}/?database={settings.namespace}"
-        self._headers = {"Authorization": f"Basic {login}"}
-
-    def ask_for(self, seconds: float) -> float:
-        """Ask for so many seconds; return the median time of a round."""
-        with self.asking() as times:
-            time.sleep(seconds)
-        return median(times)
-
-    def asking(self) -> _Asking:
-        """Ask while the block lasts; give the times of the rounds that were answered in it."""
-        return _Asking(self._ask_round)
-
-    def _ask_round(self) -> float:
-        began = time.monotonic()
-        for question in _QUESTIONS:
-            request = urllib.request.Request(  # an address of ours
-                self._url, f"{question} FORMAT Null".encode(), self._headers
-            )
-            try:
-                with urllib.request.urlopen(request, timeout=70) as answer:
-                    answer.read()
-            except urllib.error.HTTPError as error:
-                said = error.read().decode(errors="replace").strip()
-                raise BenchmarkError(f"the analyst was refused: {said}") from error
-        return time.monotonic() - began
-
-
-class _Asking:
-    """A thread that asks from the beginning of a block to its end."""
-
-    def __init__(self, ask: Callable[[], float]) -> None:
-        self._ask = ask
-        self._times: list[float] = []
-        self._over = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> list[float]:
-        self._thread.start()
-        return self._times
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(80)
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        """A round that ends after the block counts, if it is the only one."""
-        try:
-            while not self._over.is_set():
-                taken_s = self._ask()
-                if not self._over.is_set() or not self._times:
-                    self._times.append(taken_s)
-        except Exception as error:  # noqa: BLE001  # it is raised where the block ends
-            self._failure = error
 
 
 async def _drain(

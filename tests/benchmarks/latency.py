@@ -6,7 +6,9 @@ on `GET /metrics?user_id=…` is asked every 5 ms until it counts the event; the
 is the latency. Probes begin at a constant rate, four a second, whatever the ones before do, at most
 eight at once: the asking is a load of its own, and the table says how large. The generator runs for
 45 seconds before the first, since Kafka's and ClickHouse's first half minute is that of compilers
-and cold caches. The idle figure is the same without the generator.
+and cold caches. The idle figure is the same without the generator. At the end an analyst asks heavy
+questions without a pause, and the same is measured beside them, with the time until the probes'
+events were answered: whether a slow question slows ingestion.
 
 Where the target comes from: prototypes of the three stages in a row took 34 ms in the median when
 idle; a dashboard that is half a second behind is called live.
@@ -28,6 +30,7 @@ import msgspec
 import uvloop
 
 from cli.http_connection import HTTPConnection
+from tests.benchmarks.asking import Analyst
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import BenchmarkError, Figure, percentile
 from tests.benchmarks.load_generator import Sent
@@ -46,9 +49,10 @@ _LEAST_SHARE = 0.95  # of the rate that the generator is to keep
 
 @dataclass(frozen=True, slots=True)
 class _Probed:
-    """The latencies of the probes in milliseconds, and how often a second they asked."""
+    """The latencies of the probes and of their answers (ms), and how often a second they asked."""
 
     ms: list[float]
+    answer_ms: list[float]
     asked_per_s: float
 
 
@@ -56,18 +60,22 @@ def measure(bench: Bench) -> list[Figure]:
     """Measure without load, then under load."""
     with running_stack(bench.folder / "latency") as stack:
         bench.say("latency: the stack runs")
-        figures: list[Figure] = uvloop.run(_measure(stack.http, bench))
+        analyst = Analyst(stack.stack.analyst, stack.stack.namespace)
+        figures: list[Figure] = uvloop.run(_measure(stack.http, analyst, bench))
         return figures
 
 
-async def _measure(url: str, bench: Bench) -> list[Figure]:
+async def _measure(url: str, analyst: Analyst, bench: Bench) -> list[Figure]:
     sizes = bench.sizes
     await asyncio.sleep(_SETTLE_S)
     idle = await _probe(url, sizes.idle_probes, _IDLE_GAP_S)
     bench.say(f"latency, idle: p50 {percentile(idle.ms, 0.5):.0f} ms")
     async with _load(url, sizes) as loading:
         await asyncio.sleep(sizes.latency_warm_up_s)
-        busy = await _probe(url, sizes.latency_probes, sizes.latency_s / sizes.latency_probes)
+        gap_s = sizes.latency_s / sizes.latency_probes
+        busy = await _probe(url, sizes.latency_probes, gap_s)
+        with analyst.asking() as rounds:
+            beside = await _probe(url, round(sizes.latency_beside_s / gap_s), gap_s)
         sent = await loading
     per_s = sent.answered / sent.seconds
     if sent.failed or sent.unanswered or per_s < _LEAST_SHARE * sizes.latency_rate:
@@ -85,6 +93,7 @@ async def _measure(url: str, bench: Bench) -> list[Figure]:
         _longest("latency_p99_ms", busy),
         Figure("latency_idle_p50_ms", percentile(idle.ms, 0.5), f"{len(idle.ms)} probes, no load"),
         _longest("latency_idle_p99_ms", idle),
+        *_of_analyst(busy, beside, len(rounds)),
     ]
 
 
@@ -92,10 +101,23 @@ def _longest(name: str, probed: _Probed) -> Figure:
     return Figure(name, percentile(probed.ms, 0.99), f"the same; longest {max(probed.ms):,.0f} ms")
 
 
+def _of_analyst(alone: _Probed, beside: _Probed, rounds: int) -> list[Figure]:
+    """Return how long events took to be answered, and to be counted, beside an analyst."""
+    words = f"beside the same load and {rounds} rounds of an analyst's heavy questions"
+    return [
+        Figure("answer_p50_ms", percentile(alone.answer_ms, 0.5), "POST /track, the same probes"),
+        Figure("answer_p99_ms", percentile(alone.answer_ms, 0.99), "the same"),
+        Figure("answer_beside_analyst_p50_ms", percentile(beside.answer_ms, 0.5), words),
+        Figure("answer_beside_analyst_p99_ms", percentile(beside.answer_ms, 0.99), "the same"),
+        Figure("latency_beside_analyst_p50_ms", percentile(beside.ms, 0.5), words),
+        _longest("latency_beside_analyst_p99_ms", beside),
+    ]
+
+
 @asynccontextmanager
 async def _load(url: str, sizes: Sizes) -> AsyncIterator[asyncio.Task[Sent]]:
     """Run the generator a little longer than the probes will take."""
-    seconds = sizes.latency_warm_up_s + sizes.latency_s + 2
+    seconds = sizes.latency_warm_up_s + sizes.latency_s + sizes.latency_beside_s + 2
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.benchmarks.load_generator",
         url, str(sizes.latency_rate), str(seconds),
@@ -122,7 +144,7 @@ async def _probe(url: str, probes: int, gap_s: float) -> _Probed:
     turns = asyncio.Semaphore(_AT_ONCE)
     began = time.monotonic()
 
-    async def probe(number: int) -> tuple[float, int]:
+    async def probe(number: int) -> tuple[float, float, int]:
         await asyncio.sleep(began + number * gap_s - time.monotonic())
         async with turns:
             connection = free.pop()
@@ -136,16 +158,21 @@ async def _probe(url: str, probes: int, gap_s: float) -> _Probed:
     finally:
         for connection in free:
             connection.close()
-    questions = sum(asked for _, asked in seen)
-    return _Probed([ms for ms, _ in seen], questions / (time.monotonic() - began))
+    questions = sum(asked for _, _, asked in seen)
+    return _Probed(
+        [ms for ms, _, _ in seen],
+        [answer_ms for _, answer_ms, _ in seen],
+        questions / (time.monotonic() - began),
+    )
 
 
-async def _time_until_counted(connection: HTTPConnection) -> tuple[float, int]:
-    """Return the milliseconds until an event was counted, and how often that was asked."""
+async def _time_until_counted(connection: HTTPConnection) -> tuple[float, float, int]:
+    """Return how long until an event was counted and answered (ms), and how often it was asked."""
     user = f"probe-{secrets.token_hex(8)}"
     today = datetime.now(UTC).date()
     # Either day, should midnight pass meanwhile.
     path = f"/metrics?start_date={today}&end_date={today + timedelta(days=1)}&user_id={user}"
+    sent_at = time.monotonic()
     answer = await connection.request("POST", "/track", _body(user))
     answered_at = time.monotonic()
     if answer.status != 200:
@@ -158,7 +185,7 @@ async def _time_until_counted(connection: HTTPConnection) -> tuple[float, int]:
             raise BenchmarkError(f"/metrics answered {answer.status}: {answer.body!r}")
         now = time.monotonic()
         if _EMPTY not in answer.body:
-            return 1000 * (now - answered_at), asked
+            return 1000 * (now - answered_at), 1000 * (answered_at - sent_at), asked
         await asyncio.sleep(max(0.0, asked_at + _ASK_EVERY_S - now))
     raise BenchmarkError(f"{user} is not counted after {_COUNTED_WITHIN_S:.0f} s")
 

@@ -32,6 +32,7 @@ class Sizes:
     latency_warm_up_s: float = 45.0
     latency_s: float = 125.0
     latency_probes: int = 500
+    latency_beside_s: float = 40.0
     idle_probes: int = 100
     query_events: int = 10_000_000
     query_sessions: int = 2_000_000
@@ -64,6 +65,7 @@ QUICK = Sizes(
     latency_warm_up_s=3.0,
     latency_s=8.0,
     latency_probes=60,
+    latency_beside_s=4.0,
     idle_probes=20,
     query_events=500_000,
     query_sessions=100_000,
