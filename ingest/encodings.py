@@ -1,4 +1,4 @@
-"""A body that comes compressed, unfolded piece by piece within a bound.
+"""A body that comes compressed, unfolded part by part within a bound.
 
 In: the value of Content-Encoding, then the pieces of a body. Out: the body, or the answer that says
 what is wrong with it. Never: more bytes than the body may have or than there is room for, and one
@@ -23,6 +23,8 @@ else:
 
 # A gzip file may be several in a row, so may zstd; a thousand empty ones are nobody's event.
 MAX_MEMBERS = 16
+# Of what is unfolded at a time: a millisecond, in which nobody else has a turn.
+PART_BYTES = 128 * 1024
 # What RFC 9659 lets a sender use; without a bound a frame of 20 bytes asks for 128 MiB.
 _ZSTD: dict[int, int] = {DecompressionParameter.window_log_max: 23}
 _DEFLATE_METHOD, _METHOD_BITS = 0x08, 0x8F
@@ -49,12 +51,19 @@ class Flaw(Enum):
 
 
 class Unfolding:
-    """A body that is being unfolded, to at most so many bytes."""
+    """A body that is being unfolded, to at most so many bytes.
+
+    Attributes:
+        size: bytes unfolded so far.
+        has_more: whether the last piece has more to unfold, with `go_on`.
+    """
 
     def __init__(
         self, name: str, begin: _Begin, most_bytes: int, *, most_members: int = MAX_MEMBERS
     ) -> None:
         self.size = 0
+        self.has_more = False
+        self._folded = b""
         self._name = name
         self._begin = begin
         self._most_bytes = most_bytes
@@ -64,11 +73,17 @@ class Unfolding:
         self._pieces: list[bytes] = []
 
     def feed(self, piece: bytes, room: int) -> Answer | None:
-        """Take a piece, for which there are so many bytes of room.
+        """Take a piece and unfold the first part of it, for which there are so many bytes of room.
 
         Returns the answer to a body that need not be read any further.
         """
-        flaw = self._unfold(piece, self.size + room)
+        self._folded = piece
+        self.has_more = bool(piece)
+        return self.go_on(room)
+
+    def go_on(self, room: int) -> Answer | None:
+        """Unfold the next part of the piece, as `feed` does; nothing where it has no more."""
+        flaw = self._unfold(self.size + room) if self.has_more else None
         return None if flaw is None else _answer(flaw, self._name, self._most_bytes)
 
     def take(self) -> bytes:
@@ -82,24 +97,30 @@ class Unfolding:
             return _answer(Flaw.INCOMPLETE, self._name, self._most_bytes)
         return self.take()
 
-    def _unfold(self, piece: bytes, room: int) -> Flaw | None:
+    def _unfold(self, room: int) -> Flaw | None:
         most = min(self._most_bytes, room)
-        while piece:
-            current = self._current
-            if current is None or current.eof:
-                if self._members == self._most_members:
-                    return Flaw.CORRUPT
-                self._members += 1
-                self._current = current = self._begin(piece[0])
-            try:
-                unfolded = current.decompress(piece, most + 1 - self.size)
-            except (zlib.error, ZstdError):
+        current = self._current
+        if current is None or current.eof:
+            if self._members == self._most_members:
                 return Flaw.CORRUPT
-            self._pieces.append(unfolded)
-            self.size += len(unfolded)
-            if self.size > most:
-                return Flaw.TOO_LARGE if most == self._most_bytes else Flaw.NO_ROOM
-            piece = current.unused_data if current.eof else b""
+            self._members += 1
+            self._current = current = self._begin(self._folded[0])
+        wanted = min(PART_BYTES, most + 1 - self.size)
+        try:
+            part = current.decompress(self._folded, wanted)
+        except (zlib.error, ZstdError):
+            return Flaw.CORRUPT
+        self._pieces.append(part)
+        self.size += len(part)
+        if self.size > most:
+            return Flaw.TOO_LARGE if most == self._most_bytes else Flaw.NO_ROOM
+        if current.eof:
+            self._folded = current.unused_data
+            self.has_more = bool(self._folded)
+        else:
+            # What zstd has not read yet it keeps itself.
+            self._folded = getattr(current, "unconsumed_tail", b"")
+            self.has_more = len(part) == wanted
         return None
 
 

@@ -17,11 +17,13 @@ from typing import Any
 
 from starlette.types import Message, Receive
 
-from ingest.answers import Answer, Problem, error
+from ingest.answers import OVERLOADED, Answer, Problem, error
 from ingest.encodings import Unfolding, unfolding_of
 from ingest.requests import BATCH_WITHIN_S, BODY_WITHIN_S, Bodies
 
 TakePiece = Callable[[bytes], Answer | None]
+# Bodies that unfold to more than a part; each takes up to 50 ms, and those that wait a few seconds.
+MOST_UNFOLDING = 64
 _GZIP = b"\x1f\x8b"
 _SLOW = {
     within_s: error(Problem.BODY_TOO_SLOW, f"The body did not arrive within {within_s} seconds")
@@ -43,6 +45,8 @@ class Reader:
 
     def __init__(self, most_bytes: int) -> None:
         self._free_bytes = most_bytes
+        self._turn = asyncio.Lock()
+        self._unfolding = 0
         self._expires: dict[Any, int] = {}
         self._second = 0
 
@@ -126,12 +130,10 @@ class Reader:
             size += len(piece)
             if size > bodies.most_bytes:
                 return bodies.over_limit
-            if unfolding is not None:
-                refusal = unfolding.feed(piece, self._free_bytes)
-                if refusal is not None:
-                    return refusal
-                piece = unfolding.take()
-            answer = take(piece)
+            if unfolding is None:
+                answer = take(piece)
+            else:
+                answer = await self._unfold(unfolding, piece, lambda: take(unfolding.take()))
             if answer is not None:
                 return answer
             if not message["more_body"]:
@@ -148,15 +150,18 @@ class Reader:
     ) -> bytes | Answer | None:
         """Return what a compressed body unfolds to; what it takes meanwhile is counted."""
         size, held = 0, hold or Hold()
+
+        def count() -> None:
+            self._free_bytes -= unfolding.size - held.bytes
+            held.bytes = unfolding.size
+
         try:
             while message["type"] != "http.disconnect":
                 piece: bytes = message["body"]
                 size += len(piece)
                 if size > bodies.most_bytes:
                     return bodies.over_limit
-                answer = unfolding.feed(piece, self._free_bytes)
-                self._free_bytes -= unfolding.size - held.bytes
-                held.bytes = unfolding.size
+                answer = await self._unfold(unfolding, piece, count)
                 if answer is not None:
                     return answer
                 if not message["more_body"]:
@@ -166,6 +171,29 @@ class Reader:
             if hold is None:
                 self.release(held)
         return None
+
+    async def _unfold(
+        self, unfolding: Unfolding, piece: bytes, take: Callable[[], Answer | None]
+    ) -> Answer | None:
+        """Unfold a piece and have each part of it taken; return the answer that ends the reading.
+
+        Other requests have their turn between two parts. Past its first part only one body is
+        unfolded at a time: of all at once none might find room for its end.
+        """
+        answer = unfolding.feed(piece, self._free_bytes) or take()
+        if answer is not None or not unfolding.has_more:
+            return answer
+        if self._unfolding == MOST_UNFOLDING:
+            return OVERLOADED
+        self._unfolding += 1
+        try:
+            async with self._turn:
+                while answer is None and unfolding.has_more:
+                    await asyncio.sleep(0)
+                    answer = unfolding.go_on(self._free_bytes) or take()
+        finally:
+            self._unfolding -= 1
+        return answer
 
 
 def too_slow(bodies: Bodies) -> Answer:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from contracts.events import MAX_EVENT_BYTES
 from ingest.answers import Answer
-from ingest.encodings import MAX_MEMBERS, is_known, unfolding_of
+from ingest.encodings import MAX_MEMBERS, PART_BYTES, is_known, unfolding_of
 
 BODY = b'{"event":"play","user_id":"u"}'
 
@@ -40,12 +40,14 @@ every_encoding = pytest.mark.parametrize(("encoding", "pack"), PACK.values(), id
 several = pytest.mark.parametrize("name", ["gzip", "zstd"])
 
 
-def unfold(encoding: bytes, pieces: list[bytes]) -> bytes | Answer:
+def unfold(encoding: bytes, pieces: list[bytes], most: int = MAX_EVENT_BYTES) -> bytes | Answer:
     assert is_known(encoding)
-    unfolding = unfolding_of(encoding)
+    unfolding = unfolding_of(encoding, most)
     assert unfolding is not None
     for piece in pieces:
-        answer = unfolding.feed(piece, MAX_EVENT_BYTES)
+        answer = unfolding.feed(piece, most)
+        while answer is None and unfolding.has_more:
+            answer = unfolding.go_on(most)
         if answer is not None:
             return answer
     return unfolding.finish()
@@ -69,6 +71,21 @@ def test_a_body_comes_out_as_it_went_in(encoding: bytes, pack: Callable[[bytes],
         assert unfold(encoding, [packed]) == body
         assert unfold(encoding, [bytes([each]) for each in packed]) == body
         assert unfold(encoding, [b"", packed, b""]) == body
+
+
+@every_encoding
+def test_what_has_many_parts_comes_out_whole(
+    encoding: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    most = 3 * PART_BYTES + 1
+    for size in (PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES, most):
+        for body in (b" " * size, random.Random(size).randbytes(size)):
+            packed = pack(body)
+            assert unfold(encoding, [packed], most) == body
+            assert unfold(encoding, [packed[:-9], packed[-9:]], most) == body
+    answer = unfold(encoding, [pack(b" " * (most + 1))], most)
+    assert not isinstance(answer, bytes)
+    assert answer[0]["status"] == 413
 
 
 @every_encoding
