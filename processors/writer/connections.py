@@ -55,14 +55,19 @@ class Gate:
         self.sent = True
 
 
-def open_pool(gate: Gate) -> PoolManager:
-    """Return a pool of one connection whose requests pass the gate."""
+def open_pool(gate: Gate, send_within_s: float) -> PoolManager:
+    """Return a pool of one connection whose requests pass the gate.
+
+    urllib3 would let a request be sent no longer than a connection may take to open: too short for
+    a large block that ClickHouse reads no faster than it parses.
+    """
 
     class Connection(HTTPConnection):
         def request(self, *args: Any, **kwargs: Any) -> None:
             if self.sock is None:
                 self.connect()
             gate.pass_through()
+            self.timeout = send_within_s
             super().request(*args, **kwargs)
 
     class SecureConnection(HTTPSConnection):
@@ -70,6 +75,7 @@ def open_pool(gate: Gate) -> PoolManager:
             if self.sock is None:
                 self.connect()
             gate.pass_through()
+            self.timeout = send_within_s
             super().request(*args, **kwargs)
 
     class Pool(HTTPConnectionPool):

@@ -25,6 +25,7 @@ from runtime.settings import Settings
 # More would only share ClickHouse's cores, and hold more blocks in memory.
 INSERTS_AT_ONCE = 4
 MAX_EXECUTION_S = 60
+_ANSWER_S = MAX_EXECUTION_S + 30
 _NEVER_SPLIT = 1 << 40
 
 ONE_BLOCK: Mapping[str, str | int] = {
@@ -261,7 +262,7 @@ class _Line:
     def _connect(self) -> Client:
         if self._client is None:
             self._client = connect_sync(
-                self._settings, timeout_s=MAX_EXECUTION_S + 30, pool=open_pool(self._gate)
+                self._settings, timeout_s=_ANSWER_S, pool=open_pool(self._gate, _ANSWER_S)
             )
         return self._client
 
