@@ -62,20 +62,20 @@ def open_pool(gate: Gate, send_within_s: float) -> PoolManager:
     a large block that ClickHouse reads no faster than it parses.
     """
 
+    def make_ready(connection: HTTPConnection) -> None:
+        if connection.sock is None:
+            connection.connect()
+        gate.pass_through()
+        connection.timeout = send_within_s
+
     class Connection(HTTPConnection):
         def request(self, *args: Any, **kwargs: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            gate.pass_through()
-            self.timeout = send_within_s
+            make_ready(self)
             super().request(*args, **kwargs)
 
     class SecureConnection(HTTPSConnection):
         def request(self, *args: Any, **kwargs: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            gate.pass_through()
-            self.timeout = send_within_s
+            make_ready(self)
             super().request(*args, **kwargs)
 
     class Pool(HTTPConnectionPool):
