@@ -195,7 +195,7 @@ def test_many_bodies_that_unfold_take_no_more_than_their_share(
         ):
             headers = {"content-encoding": "gzip"}
             sending = asyncio.gather(
-                *(client.post("/track/batch", content=packed, headers=headers) for _ in range(60))
+                *(client.post("/track/batch", content=packed, headers=headers) for _ in range(120))
             )
             answered = 0
             while not sending.done():
