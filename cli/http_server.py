@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from contracts.metrics import HTTP_CONNECTIONS
 from runtime.http.budget import Budget
+from runtime.http.exchanges import Application
 from runtime.http.patience import HEAD_WITHIN_S, LAST_REQUEST_WITHIN_S, Patience
 from runtime.http.protocol import HTTPProtocol
 from runtime.http.refusals import Objection
@@ -61,7 +62,7 @@ class HTTPServer(uvicorn.Server):
 
     def __init__(
         self,
-        app: ASGIApp,
+        application: Application,
         ending: Ending,
         *,
         in_flight_bytes: int,
@@ -69,7 +70,7 @@ class HTTPServer(uvicorn.Server):
         object_to: Callable[[str], Objection | None] | None,
     ) -> None:
         config = uvicorn.Config(
-            app,
+            application.asgi,
             interface="asgi3",
             loop="uvloop",
             http=HTTPProtocol,
@@ -83,7 +84,7 @@ class HTTPServer(uvicorn.Server):
             timeout_graceful_shutdown=FINISH_WITHIN_S,
         )
         super().__init__(config)
-        self._app = app
+        self._application = application
         self._ending = ending
         self._certificate = certificate
         self._object_to = object_to
@@ -172,6 +173,7 @@ class HTTPServer(uvicorn.Server):
             patience=self._patience,
             budget=self._budget,
             object_to=self._object_to,
+            at_once=self._application.at_once,
         )
 
     def _tls_arguments(self) -> dict[str, Any]:
@@ -191,7 +193,7 @@ class HTTPServer(uvicorn.Server):
     async def _wait_until_ready(self) -> None:
         """Ask the application what a load balancer would ask it, until it says yes."""
         while not self._ending.has_begun:
-            if await _status_of(self._app, "/readyz") == 200:
+            if await _status_of(self._application.asgi, "/readyz") == 200:
                 return
             await asyncio.sleep(_READY_CHECKED_EVERY_S)
 

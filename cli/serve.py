@@ -31,6 +31,7 @@ from query.app import create_app as create_query
 from query.openapi import query_part
 from query.table import BY_PATH
 from runtime.access.guards import open_guards, open_ring
+from runtime.http.exchanges import Application
 from runtime.http.exposure import require_guarded
 from runtime.http.measures import Requests
 from runtime.http.openapi import document, document_route
@@ -67,11 +68,13 @@ def run_query(settings: Settings) -> None:
     _run(
         Service.QUERY,
         settings,
-        lambda _, sources: _measured(create_query(settings, fetched_swagger_ui()), sources),
+        lambda _, sources: Application(
+            _measured(create_query(settings, fetched_swagger_ui()), sources)
+        ),
     )
 
 
-def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> ASGIApp:
+def _create_both(settings: Settings, ending: Ending, sources: list[Source]) -> Application:
     """Return one application of both services; it is ready when both are."""
     guards = open_guards(settings)
     ingest = Ingest(settings, ending.fail, log_partitions(settings), guards.write)
@@ -115,7 +118,7 @@ def _measured(app: ASGIApp, sources: list[Source]) -> ASGIApp:
 def _run(
     service: Service,
     settings: Settings,
-    create_app: Callable[[Ending, list[Source]], ASGIApp],
+    create_app: Callable[[Ending, list[Source]], Application],
 ) -> None:
     set_up_logs(service)
     keys = require_guarded(settings, open_ring(settings))

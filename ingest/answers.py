@@ -15,6 +15,7 @@ from starlette.types import Message
 from contracts.events import Reason
 from ingest.cors import OPEN_TO_ALL
 from runtime.access.guards import Refusal
+from runtime.http.exchanges import Exchange, head_of, lines_of
 
 Header = tuple[bytes, bytes]
 Answer = tuple[Message, Message]
@@ -48,13 +49,15 @@ STATUS: Mapping[str, int] = {
     Problem.INTERNAL_ERROR: 500,
 }
 
+_CLOSE = (b"connection", b"close")
+
 _EXTRA: Mapping[str, tuple[Header, ...]] = {
     Problem.UNAVAILABLE: ((b"retry-after", b"1"),),
     Problem.OVERLOADED: ((b"retry-after", b"1"),),
     Problem.UNSUPPORTED_ENCODING: ((b"accept-encoding", b"gzip, deflate, zstd"),),
     # What is still to come would be taken for the next request.
-    Problem.BODY_TOO_SLOW: ((b"connection", b"close"),),
-    Problem.INTERNAL_ERROR: ((b"connection", b"close"),),
+    Problem.BODY_TOO_SLOW: (_CLOSE,),
+    Problem.INTERNAL_ERROR: (_CLOSE,),
 }
 
 _LOGGED = b'{"status":"success","message":"Event logged."}'
@@ -63,6 +66,7 @@ _LOGGED_HEADERS = (
     (b"content-length", b"%d" % len(_LOGGED)),
     *OPEN_TO_ALL,
 )
+_LOGGED_HEAD = head_of(200, _LOGGED_HEADERS)
 LOGGED_BODY: Message = {"type": "http.response.body", "body": _LOGGED}
 
 
@@ -73,6 +77,12 @@ def logged(event_id: bytes, more: tuple[Header, ...]) -> Message:
         "status": 200,
         "headers": [*_LOGGED_HEADERS, (b"x-event-id", event_id), *more],
     }
+
+
+def logged_head(event_id: bytes, more: tuple[Header, ...]) -> bytes:
+    """Return the head of the same answer as bytes, without its end."""
+    lines = lines_of(more) if more else b""
+    return b"%bx-event-id: %b\r\n%b" % (_LOGGED_HEAD, event_id, lines)
 
 
 def success(body: bytes, media: bytes, more: tuple[Header, ...]) -> Answer:
@@ -123,10 +133,18 @@ def _answer(status: int, code: str, message: str, more: tuple[Header, ...]) -> A
     return start, {"type": "http.response.body", "body": body}
 
 
+def give(answer: Answer, exchange: Exchange) -> None:
+    """Answer a request that came as a whole."""
+    start, end = answer
+    headers = [each for each in start["headers"] if each != _CLOSE]
+    keep_alive = len(headers) == len(start["headers"])
+    exchange.answer(head_of(start["status"], headers), end["body"], keep_alive=keep_alive)
+
+
 def closing(answer: Answer) -> Answer:
     """Return the same answer to a client that has not sent its body yet, and now must not."""
     start, end = answer
-    return {**start, "headers": [*start["headers"], (b"connection", b"close")]}, end
+    return {**start, "headers": [*start["headers"], _CLOSE]}, end
 
 
 UNAVAILABLE = error(Problem.UNAVAILABLE, "Failed to log event")

@@ -27,6 +27,7 @@ from ingest.reading import Reader
 from ingest.routes import create_starlette, health_routes
 from ingest.track import PATH, Track
 from runtime.access.guards import Guard, open_guards
+from runtime.http.exchanges import Application
 from runtime.http.measures import Requests
 from runtime.http.openapi import document, document_route
 from runtime.monitoring.measures import Sample, Source
@@ -39,7 +40,7 @@ def create_app(
     on_failure: OnFailure,
     is_draining: Callable[[], bool],
     sources: list[Source],
-) -> ASGIApp:
+) -> Application:
     """Return the application of a process that only takes events.
 
     `on_failure` is called once when the process cannot go on: with a `StartupError` where the log
@@ -124,8 +125,8 @@ class Ingest:
             *posthog_browser.routes(),
         ]
 
-    def in_front_of(self, app: ASGIApp) -> ASGIApp:
-        """Return the application that takes events at once and leaves all the rest to `app`.
+    def in_front_of(self, app: ASGIApp) -> Application:
+        """Return the application that takes events itself and leaves all the rest to `app`.
 
         It is a plain function: a coroutine more would be paid by each request.
         """
@@ -140,4 +141,4 @@ class Ingest:
                 return track(scope, receive, send)
             return batches.get((path, method), app)(scope, receive, send)
 
-        return take
+        return Application(take, {PATH.encode(): track.answer_at_once})

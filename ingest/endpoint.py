@@ -51,8 +51,7 @@ class Endpoint(ABC):
         try:
             answer = await self.answer(scope, receive, dict(scope["headers"]))
         except Exception:  # noqa: BLE001  # a bug; here it still can be answered as all errors are
-            _log.exception("%s %s failed", self.method, self.path)
-            answer = FAILED
+            answer = self.failed()
         if answer is None:
             return
         start, end = answer
@@ -62,6 +61,11 @@ class Endpoint(ABC):
             self.refusals[start["reason"]] += 1
         await send(start)
         await send(end)
+
+    def failed(self) -> Answer:
+        """Return the answer to a request that met a bug, and log the error that is handled."""
+        _log.exception("%s %s failed", self.method, self.path)
+        return FAILED
 
     @abstractmethod
     async def answer(

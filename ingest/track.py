@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import time
 from asyncio import Future
+from collections.abc import Mapping
+from functools import partial
+from time import monotonic
+from typing import Any
 
 from starlette.types import Receive, Scope
 
 from contracts.events import MAX_EVENT_BYTES, Rejected, parse_event
-from ingest.answers import LOGGED_BODY, UNAVAILABLE, Answer, error, logged, refused
+from ingest.answers import (
+    LOGGED_BODY,
+    UNAVAILABLE,
+    Answer,
+    error,
+    give,
+    logged,
+    logged_head,
+    refused,
+)
 from ingest.endpoint import Endpoint, TakesEvents
 from ingest.ids import EventIds, client_key, header_of
 from ingest.reading import Reader
 from ingest.requests import Bodies, without_body
 from ingest.values import value_of, value_with_id
 from runtime.access.guards import Caller, Guard, Refusal
+from runtime.http.exchanges import Exchange
 
 PATH = "/track"
 BODIES = Bodies(MAX_EVENT_BYTES)
@@ -38,12 +52,9 @@ class Track(Endpoint):
         self, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
     ) -> Answer | None:
         """Take an event, and return the answer; None where nobody waits for one."""
-        caller = self._check(scope, headers)
-        if isinstance(caller, Refusal):
-            return without_body(refused(caller), headers)
-        refusal = BODIES.refusal_of(headers, scope["headers"])
-        if refusal is not None:
-            return without_body(refusal, headers)
+        caller = self._let_in(scope, headers)
+        if not isinstance(caller, Caller):
+            return without_body(caller, headers)
         body = await self._read(receive, headers, BODIES)
         if not isinstance(body, bytes):
             return body
@@ -55,6 +66,67 @@ class Track(Endpoint):
         if await is_logged:
             return logged(header_of(event_id), caller.answer_headers), LOGGED_BODY
         return UNAVAILABLE
+
+    def answer_at_once(self, exchange: Exchange) -> bool:
+        """Take an event whose request came as a whole; its answer follows Kafka's.
+
+        False, and nothing done, where the body is to be unfolded or was to be asked for.
+        """
+        headers = dict(exchange.scope["headers"])
+        if b"content-encoding" in headers or b"expect" in headers:
+            return False
+        begun = monotonic()
+        try:
+            answer = self._answer_later(exchange, headers, begun)
+        except Exception:  # noqa: BLE001  # as in the other way
+            answer = self.failed()
+        if answer is not None:
+            self._refuse(exchange, answer)
+        return True
+
+    def _answer_later(
+        self, exchange: Exchange, headers: dict[bytes, bytes], begun: float
+    ) -> Answer | None:
+        """Publish the event, or return the answer to what is none."""
+        caller = self._let_in(exchange.scope, headers)
+        if not isinstance(caller, Caller):
+            return caller
+        published = self._publish(exchange.body, headers, caller)
+        exchange.body = b""  # a batch has a copy
+        if isinstance(published, Rejected):
+            return error(published.reason, published.message)
+        is_logged, event_id = published
+        end = partial(self._end, exchange, begun, event_id, caller)
+        is_logged.add_done_callback(end)
+        return None
+
+    def _end(
+        self,
+        exchange: Exchange,
+        begun: float,
+        event_id: str,
+        caller: Caller,
+        is_logged: Future[bool],
+    ) -> None:
+        """Answer, since Kafka has the event or may not have it."""
+        if is_logged.cancelled() or not is_logged.result():
+            self._refuse(exchange, UNAVAILABLE)
+            return
+        self._observe(monotonic() - begun)
+        exchange.answer(
+            logged_head(header_of(event_id), caller.answer_headers), LOGGED_BODY["body"]
+        )
+
+    def _refuse(self, exchange: Exchange, answer: Answer) -> None:
+        self.refusals[answer[0]["reason"]] += 1
+        give(answer, exchange)
+
+    def _let_in(self, scope: Mapping[str, Any], headers: dict[bytes, bytes]) -> Caller | Answer:
+        """Return who sends an event, or the answer to whoever may not, or not so."""
+        caller = self._check(scope, headers)
+        if isinstance(caller, Refusal):
+            return refused(caller)
+        return BODIES.refusal_of(headers, scope["headers"]) or caller
 
     def _publish(
         self, body: bytes, headers: dict[bytes, bytes], caller: Caller

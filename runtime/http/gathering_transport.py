@@ -27,6 +27,13 @@ class GatheringTransport:
             self._loop.call_soon(self._flush)
         self._pieces.append(data)
 
+    def write_whole(self, answer: bytes) -> None:
+        """Write now what is whole, unless something waits that goes before it."""
+        if self._pieces:
+            self._pieces.append(answer)
+        elif not (self._has_ended or self._transport.is_closing()):
+            self._transport.write(answer)
+
     def write_eof(self) -> None:
         """Write what is there, then say that nothing more comes; what comes is dropped."""
         self._flush()

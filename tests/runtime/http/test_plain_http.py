@@ -9,7 +9,7 @@ import pytest
 from runtime.http.plain_http import objections_to
 from runtime.http.proxies import Proxies, is_loopback
 from runtime.http.refusals import HTTPS_REQUIRED
-from tests.runtime.http.test_protocol import Connections
+from tests.runtime.http.connections import Connections
 
 PROXIES = Proxies.parse("10.0.0.7, 10.1.0.0/16,fd00::/8, 127.0.0.9")
 HTTPS = [(b"x-forwarded-proto", b"https")]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
 import runtime.http.protocol as module
-from runtime.http.budget import Budget
 from runtime.http.patience import (
     ANSWER_TAKEN_WITHIN_S,
     CLOSED_WITHIN_S,
@@ -20,107 +17,11 @@ from runtime.http.patience import (
     IDLE_S,
     LAST_REQUEST_WITHIN_S,
     REST_WITHIN_S,
-    Patience,
 )
 from runtime.http.protocol import HTTPProtocol
-from runtime.http.refusals import Objection
+from tests.runtime.http.connections import POST, REQUEST, Connections, answer_with_the_body
 
 pytestmark = pytest.mark.anyio
-REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
-
-
-class MemoryTransport(asyncio.Transport):
-    """A transport that keeps what is written, write by write."""
-
-    def __init__(self, peer: str) -> None:
-        super().__init__({"peername": (peer, 1), "sockname": ("127.0.0.1", 2)})
-        self.writes: list[bytes] = []
-        self.is_closed = self.is_ended = self.is_aborted = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.is_closed
-        assert not self.is_ended
-        self.writes.append(bytes(data))
-
-    @property
-    def sent(self) -> bytes:
-        return b"".join(self.writes)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def abort(self) -> None:
-        self.is_closed = self.is_aborted = True
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.is_ended = True
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-
-async def answer_in_two_parts(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = [(b"content-length", b"2")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
-async def answer_with_the_body(scope: Scope, receive: Receive, send: Send) -> None:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body, more = body + message["body"], message["more_body"]
-    headers = [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-class Connections:
-    """Connections of one process, and its clock."""
-
-    def __init__(
-        self,
-        app: Callable[..., object] = answer_in_two_parts,
-        object_to: Callable[[str], Objection | None] | None = None,
-        in_flight_bytes: int = 1 << 20,
-    ) -> None:
-        self.patience = Patience()
-        self.budget = Budget(in_flight_bytes)
-        self.state = ServerState()
-        self._object_to = object_to
-        self._config = uvicorn.Config(app, interface="asgi3", log_config=None)
-        self._config.load()
-
-    def protocol(self) -> HTTPProtocol:
-        return HTTPProtocol(
-            self._config,
-            self.state,
-            {},
-            asyncio.get_running_loop(),
-            patience=self.patience,
-            budget=self.budget,
-            object_to=self._object_to,
-        )
-
-    def connect(self, peer: str = "127.0.0.1") -> tuple[HTTPProtocol, MemoryTransport]:
-        protocol = self.protocol()
-        transport = MemoryTransport(peer)
-        protocol.connection_made(transport)
-        return protocol, transport
-
-    def pass_time(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.patience.advance(self.state.connections)  # type: ignore[arg-type]
 
 
 @pytest.fixture

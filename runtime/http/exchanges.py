@@ -1,0 +1,105 @@
+"""Requests that came as a whole, answered without a task of their own.
+
+In: the head and the body of a request. Out: its answer, at once or later. Never: a request of which
+a part is still to come; an answer out of its turn, or a second one.
+
+A task, the messages of ASGI and the making of a head cost more than what is done with a short
+request (docs/decisions/ingest-hot-path.md). So an application may name routes that it answers by a
+plain call; all other requests, and those of these routes that come in pieces, go through ASGI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, ClassVar, Protocol
+
+from starlette.types import ASGIApp
+
+Header = tuple[bytes, bytes]
+
+
+class Connection(Protocol):
+    """The connection of an exchange, seen from here."""
+
+    transport: Any
+    server_state: Any
+
+    def on_response_complete(self) -> None:
+        """Begin what is next."""
+
+
+class _NobodyWaits:
+    """In place of the event for which a task of ASGI would wait."""
+
+    def set(self) -> None: ...
+
+
+class Exchange:
+    """A request that came as a whole, and the one way to answer it.
+
+    Its attributes are those that uvicorn and our protocol look at in a request under way.
+    """
+
+    __slots__ = (
+        "_connection",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "scope",
+    )
+
+    message_event: ClassVar = _NobodyWaits()
+
+    def __init__(self, connection: Connection, scope: Any, *, keep_alive: bool) -> None:
+        self._connection = connection
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.body = b""
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+
+    def answer(self, head: bytes, body: bytes, *, keep_alive: bool = True) -> None:
+        """Answer with a head as `head_of` gives it and a body; nothing if the client has gone."""
+        if self.disconnected:
+            return
+        connection = self._connection
+        lines = lines_of(connection.server_state.default_headers)
+        if not (keep_alive and self.keep_alive):
+            lines += b"connection: close\r\n"
+        connection.transport.write_whole(b"%b%b\r\n%b" % (head, lines, body))
+        self.response_complete = True
+        if not (keep_alive and self.keep_alive):
+            connection.transport.close()
+        connection.on_response_complete()
+
+
+# Answers a request, or returns False and has done nothing: then it goes through ASGI.
+AnswerAtOnce = Callable[[Exchange], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An ASGI application, and what it answers at once: of a POST, by the target of the request."""
+
+    asgi: ASGIApp
+    at_once: Mapping[bytes, AnswerAtOnce] = field(default_factory=dict)
+
+
+def head_of(status: int, headers: tuple[Header, ...] | list[Header]) -> bytes:
+    """Return the head of an answer without its end, so that lines can be added.
+
+    >>> head_of(404, [(b"content-length", b"0")])
+    b'HTTP/1.1 404 Not Found\\r\\ncontent-length: 0\\r\\n'
+    """
+    phrase = HTTPStatus(status).phrase.encode()
+    return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, lines_of(headers))
+
+
+def lines_of(headers: tuple[Header, ...] | list[Header]) -> bytes:
+    """Return headers as lines."""
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
