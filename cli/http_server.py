@@ -21,8 +21,9 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Scope
 
 from contracts.metrics import HTTP_CONNECTIONS
+from runtime.http.at_once import AtOnceProtocol
 from runtime.http.budget import Budget
-from runtime.http.exchanges import Application
+from runtime.http.exchanges import Application, AtOnce
 from runtime.http.patience import HEAD_WITHIN_S, LAST_REQUEST_WITHIN_S, Patience
 from runtime.http.protocol import HTTPProtocol
 from runtime.http.refusals import Objection
@@ -73,7 +74,7 @@ class HTTPServer(uvicorn.Server):
             application.asgi,
             interface="asgi3",
             loop="uvloop",
-            http=HTTPProtocol,
+            http=AtOnceProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -84,7 +85,8 @@ class HTTPServer(uvicorn.Server):
             timeout_graceful_shutdown=FINISH_WITHIN_S,
         )
         super().__init__(config)
-        self._application = application
+        self._app = application.asgi
+        self._at_once = AtOnce(application.at_once)
         self._ending = ending
         self._certificate = certificate
         self._object_to = object_to
@@ -166,14 +168,14 @@ class HTTPServer(uvicorn.Server):
             self._ending.fail(error)
 
     def _connect(self) -> HTTPProtocol:
-        return HTTPProtocol(
+        return AtOnceProtocol(
             self.config,
             self.server_state,
             self.lifespan.state,
             patience=self._patience,
             budget=self._budget,
             object_to=self._object_to,
-            at_once=self._application.at_once,
+            at_once=self._at_once,
         )
 
     def _tls_arguments(self) -> dict[str, Any]:
@@ -193,7 +195,7 @@ class HTTPServer(uvicorn.Server):
     async def _wait_until_ready(self) -> None:
         """Ask the application what a load balancer would ask it, until it says yes."""
         while not self._ending.has_begun:
-            if await _status_of(self._application.asgi, "/readyz") == 200:
+            if await _status_of(self._app, "/readyz") == 200:
                 return
             await asyncio.sleep(_READY_CHECKED_EVERY_S)
 

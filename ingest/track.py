@@ -72,7 +72,7 @@ class Track(Endpoint):
 
         False, and nothing done, where the body is to be unfolded or was to be asked for.
         """
-        headers = dict(exchange.scope["headers"])
+        headers = exchange.headers
         if b"content-encoding" in headers or b"expect" in headers:
             return False
         begun = monotonic()
@@ -85,7 +85,7 @@ class Track(Endpoint):
         return True
 
     def _answer_later(
-        self, exchange: Exchange, headers: dict[bytes, bytes], begun: float
+        self, exchange: Exchange, headers: Mapping[bytes, bytes], begun: float
     ) -> Answer | None:
         """Publish the event, or return the answer to what is none."""
         caller = self._let_in(exchange.scope, headers)
@@ -121,7 +121,7 @@ class Track(Endpoint):
         self.refusals[answer[0]["reason"]] += 1
         give(answer, exchange)
 
-    def _let_in(self, scope: Mapping[str, Any], headers: dict[bytes, bytes]) -> Caller | Answer:
+    def _let_in(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Caller | Answer:
         """Return who sends an event, or the answer to whoever may not, or not so."""
         caller = self._check(scope, headers)
         if isinstance(caller, Refusal):
@@ -129,7 +129,7 @@ class Track(Endpoint):
         return BODIES.refusal_of(headers, scope["headers"]) or caller
 
     def _publish(
-        self, body: bytes, headers: dict[bytes, bytes], caller: Caller
+        self, body: bytes, headers: Mapping[bytes, bytes], caller: Caller
     ) -> tuple[Future[bool], str] | Rejected:
         event = parse_event(body)
         if isinstance(event, Rejected):
@@ -140,7 +140,7 @@ class Track(Endpoint):
         value = value_of(body, event) if event.event_id else value_with_id(body, event, event_id)
         return self._put(event.user_id, value, caller.record_headers), event_id
 
-    def _identify(self, headers: dict[bytes, bytes]) -> str | Rejected:
+    def _identify(self, headers: Mapping[bytes, bytes]) -> str | Rejected:
         """Return the id of an event whose body has none: the client's key, else a new one."""
         key = client_key(headers)
         return self._next_id(time.time_ns() // 1_000_000) if key is None else key

@@ -3,15 +3,12 @@
 In: connections. Out: what uvicorn writes to them, in one call for each answer (uvicorn writes head
 and body apart, and uvloop makes a system call of each). Never: a connection that is held open
 without a request, a head or a queue of requests without bound, an answer out of its turn.
-
-A request to one of the routes that are answered at once is an `Exchange` if it comes as a whole
-while nothing else is under way; where it does not, it becomes one of uvicorn's in the same turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -20,7 +17,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from runtime.http.budget import Budget
-from runtime.http.exchanges import AnswerAtOnce, Exchange
 from runtime.http.gathering_transport import GatheringTransport
 from runtime.http.patience import (
     ANSWER_TAKEN_WITHIN_S,
@@ -49,14 +45,13 @@ MAX_PIPELINED = 64
 MAX_PIPELINED_BYTES = 128 * 1024
 _SLICE_BYTES = 16 * 1024
 # With less than this free, a body is not even begun.
-_LEAST_FREE_BYTES = 64 * 1024
+LEAST_FREE_BYTES = 64 * 1024
 _PAUSE_BYTES = 64 * 1024
 _OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
 URL_TOO_LONG = url_too_long(MAX_URL_BYTES)
 HEAD_TOO_LARGE = head_too_large(MAX_HEAD_BYTES, MAX_HEADERS)
 _NO_WORDS = b""
-_NOTHING: Mapping[bytes, AnswerAtOnce] = {}
 
 
 class _RefusedError(Exception):
@@ -72,7 +67,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     `budget` is what all bodies of the process may take together. `object_to` gives, for the address
     of a peer, what looks at the requests of a plain connection; None where there is nothing to
-    look at. `at_once` are the targets of a POST that are answered at once.
+    look at.
     """
 
     deadline = FOR_EVER
@@ -87,7 +82,6 @@ class HTTPProtocol(HttpToolsProtocol):
         patience: Patience,
         budget: Budget,
         object_to: Callable[[str], Objection | None] | None = None,
-        at_once: Mapping[bytes, AnswerAtOnce] = _NOTHING,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._patience = patience
@@ -95,8 +89,6 @@ class HTTPProtocol(HttpToolsProtocol):
         self._held_bytes = 0
         self._object_to = object_to
         self._objection: Objection | None = None
-        self._at_once = at_once
-        self._exchange: Exchange | None = None  # whose body is still to come
         self._last_words: bytes | None = None
         # The scope of a request whose head comes in pieces, and the bytes of those pieces.
         self._slow_scope: object = None
@@ -127,10 +119,30 @@ class HTTPProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come, in slices, so that each bound holds whatever comes at once."""
         if len(data) <= _SLICE_BYTES:
-            self._feed(data)
+            self.feed(data)
             return
         for begin in range(0, len(data), _SLICE_BYTES):
-            self._feed(data[begin : begin + _SLICE_BYTES])
+            self.feed(data[begin : begin + _SLICE_BYTES])
+
+    def feed(self, data: bytes) -> None:
+        """Take a slice of what has come."""
+        if self._last_words is not None:
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            self._go_on_without_upgrade(data[error.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause.answer if isinstance(cause, _RefusedError) else NOT_HTTP)
+            return
+        if self.scope is not None and "method" not in self.scope:
+            self._wait_for_head(len(data))
+        if self.pipeline:
+            self._queued_bytes += len(data)
+            if self._queued_bytes > MAX_PIPELINED_BYTES:
+                self._refuse(_NO_WORDS)
 
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is refused by its head."""
@@ -149,17 +161,20 @@ class HTTPProtocol(HttpToolsProtocol):
             answer = self._objection(self.url, self.headers)
             if answer is not None:
                 raise _RefusedError(answer)
-        if self._budget.free < _LEAST_FREE_BYTES and self._has_body():
+        if self._budget.free < LEAST_FREE_BYTES and self._has_body():
             raise _RefusedError(OVERLOADED)
         self.deadline = FOR_EVER
-        if self.url in self._at_once and self._is_plain_post():
-            self._exchange = self._begin_exchange()
-        else:
-            self._begin_cycle()
+        self.begin_request()
+
+    def begin_request(self) -> None:
+        """Let the application begin with the request whose head is complete."""
+        super().on_headers_complete()
+        if self._patience.is_ending:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of a body while there is room for it, and somebody who waits for it."""
-        cycle, size = self._exchange or self.cycle, len(body)
+        cycle, size = self.cycle, len(body)
         if cycle.response_complete:
             return
         if size > self._budget.free:
@@ -173,7 +188,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a body; the connection is idle if the answer has gone already."""
-        if self._offers_upgrade or (self._exchange is not None and self._is_answered_at_once()):
+        if self._offers_upgrade:
             return
         cycle = self.cycle
         cycle.more_body = False
@@ -244,72 +259,6 @@ class HTTPProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
         self.deadline = self._patience.second + CLOSED_WITHIN_S
-
-    def _feed(self, data: bytes) -> None:
-        if self._last_words is not None:
-            return
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as error:
-            self._go_on_without_upgrade(data[error.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            self._refuse(cause.answer if isinstance(cause, _RefusedError) else NOT_HTTP)
-            return
-        if self._exchange is not None:
-            self._turn_into_cycle()
-        if self.scope is not None and "method" not in self.scope:
-            self._wait_for_head(len(data))
-        if self.pipeline:
-            self._queued_bytes += len(data)
-            if self._queued_bytes > MAX_PIPELINED_BYTES:
-                self._refuse(_NO_WORDS)
-
-    def _is_plain_post(self) -> bool:
-        """Tell whether a request is a POST that nothing is before, and whose answer can go out."""
-        cycle = self.cycle
-        return (
-            self.parser.get_method() == b"POST"
-            and (cycle is None or cycle.response_complete)
-            and not self.pipeline
-            and not self.flow.write_paused
-        )
-
-    def _begin_exchange(self) -> Exchange:
-        self.scope["method"] = "POST"
-        parser = self.parser
-        keep_alive = (
-            parser.should_keep_alive()
-            and parser.get_http_version() != "1.0"
-            and not self._patience.is_ending
-        )
-        return Exchange(self, self.scope, keep_alive=keep_alive)
-
-    def _begin_cycle(self) -> None:
-        super().on_headers_complete()
-        if self._patience.is_ending:
-            self.cycle.keep_alive = False
-
-    def _is_answered_at_once(self) -> bool:
-        """Let a request that is whole be answered; where that cannot be, go on through ASGI."""
-        exchange, before = cast(Exchange, self._exchange), self.cycle
-        exchange.more_body = False
-        self.cycle = exchange  # type: ignore[assignment]
-        if self._at_once[self.url](exchange):
-            self._exchange = None
-            return True
-        self.cycle = before
-        self._turn_into_cycle()
-        return False
-
-    def _turn_into_cycle(self) -> None:
-        """Let a request go through ASGI, with what has come of its body."""
-        exchange, self._exchange = cast(Exchange, self._exchange), None
-        self._begin_cycle()
-        if exchange.body:
-            self.cycle.body += exchange.body
-            self.cycle.message_event.set()
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """Read a request that offers another protocol again, as if it did not.

@@ -12,10 +12,10 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from runtime.http.at_once import AtOnceProtocol
 from runtime.http.budget import Budget
-from runtime.http.exchanges import AnswerAtOnce
+from runtime.http.exchanges import AnswerAtOnce, AtOnce
 from runtime.http.patience import Patience
-from runtime.http.protocol import HTTPProtocol
 from runtime.http.refusals import Objection
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -91,12 +91,12 @@ class Connections:
         self.budget = Budget(in_flight_bytes)
         self.state = ServerState()
         self._object_to = object_to
-        self._at_once = at_once or {}
+        self.at_once = AtOnce(at_once or {})
         self._config = uvicorn.Config(app, interface="asgi3", log_config=None)
         self._config.load()
 
-    def protocol(self) -> HTTPProtocol:
-        return HTTPProtocol(
+    def protocol(self) -> AtOnceProtocol:
+        return AtOnceProtocol(
             self._config,
             self.state,
             {},
@@ -104,10 +104,10 @@ class Connections:
             patience=self.patience,
             budget=self.budget,
             object_to=self._object_to,
-            at_once=self._at_once,
+            at_once=self.at_once,
         )
 
-    def connect(self, peer: str = "127.0.0.1") -> tuple[HTTPProtocol, MemoryTransport]:
+    def connect(self, peer: str = "127.0.0.1") -> tuple[AtOnceProtocol, MemoryTransport]:
         protocol = self.protocol()
         transport = MemoryTransport(peer)
         protocol.connection_made(transport)

@@ -12,9 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from runtime.http.exchanges import AnswerAtOnce, Exchange, head_of
+from runtime.http.exchanges import (
+    LONGEST_KNOWN_HEAD,
+    MOST_KNOWN_HEADS,
+    AnswerAtOnce,
+    Exchange,
+    head_of,
+)
 from runtime.http.patience import IDLE_S
-from runtime.http.protocol import MAX_HEADERS
+from runtime.http.protocol import MAX_HEADERS, HTTPProtocol
+from runtime.http.refusals import BUSY, HTTPS_REQUIRED
 from tests.runtime.http.connections import Connections, MemoryTransport, answer_with_the_body
 
 pytestmark = pytest.mark.anyio
@@ -185,13 +192,30 @@ async def test_at_the_end_of_the_process_the_answer_is_the_last_one() -> None:
 
 async def test_a_client_that_has_closed_its_side_is_answered() -> None:
     later = Later()
-    protocol, transport = connections(later).connect()
-    protocol.data_received(post(b"one"))
-    assert protocol.eof_received()
-    answer(later.kept[0])
-    assert bodies(transport) == [b"one"]
-    assert transport.is_closed
+    process = connections(later)
+    for _ in range(2):  # the second time, the head is known
+        protocol, transport = process.connect()
+        protocol.data_received(post(b"one"))
+        assert protocol.eof_received()
+        answer(later.kept.pop())
+        assert bodies(transport) == [b"one"]
+        assert transport.is_closed
+        protocol.connection_lost(None)
+
+
+async def test_what_has_come_of_a_body_is_seen_before_the_rest() -> None:
+    pieces: list[bytes] = []
+
+    async def keep(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "http.request":
+            pieces.append(message["body"])
+
+    protocol, _ = Connections(keep, at_once={AT: answer}).connect()
+    protocol.data_received(post(b"one")[:-1])
+    await asyncio.sleep(0.01)
+    assert pieces == [b"on"]
     protocol.connection_lost(None)
+    await asyncio.sleep(0.01)
 
 
 async def test_a_client_that_has_gone_gets_nothing_and_leaves_nothing() -> None:
@@ -207,6 +231,7 @@ async def test_a_client_that_has_gone_gets_nothing_and_leaves_nothing() -> None:
     answer(later.kept[0])
     assert transport.writes == []
     assert process.budget.free == free
+    assert process.state.total_requests == 0
 
 
 async def test_bytes_and_time_are_given_back_with_the_answer() -> None:
@@ -248,6 +273,192 @@ async def test_what_was_written_before_goes_out_before() -> None:
     protocol.connection_lost(None)
 
 
+async def test_a_head_that_is_known_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = connections(answer)
+    first, _ = process.connect()
+    first.data_received(post(b"one"))
+    second, transport = process.connect("127.0.0.2")
+
+    def parse(_: HTTPProtocol, data: bytes) -> None:
+        raise AssertionError(data)
+
+    monkeypatch.setattr(HTTPProtocol, "feed", parse)
+    for protocol in (first, second):
+        protocol.data_received(post(b"two"))
+        protocol.data_received(post(b"six"))
+    assert bodies(transport) == [b"two", b"six"]
+    for unlike in (post(b"four"), post(b"two").replace(b"Host: x", b"Host: y"), post(b"two")[:-1]):
+        with pytest.raises(AssertionError, match="POST"):
+            second.data_received(unlike)
+    first.connection_lost(None)
+    second.connection_lost(None)
+
+
+async def test_behind_a_known_head_bodies_in_pieces_and_requests_in_line_are_what_they_are() -> (
+    None
+):
+    protocol, transport = connections(answer).connect()
+    protocol.data_received(post(b"one"))
+    protocol.data_received(post(b"two")[:-1])
+    await asyncio.sleep(0.01)
+    protocol.data_received(b"o")
+    await asyncio.sleep(0.01)
+    protocol.data_received(post(b"six") + post(b"ten") + post(b"two")[:30])
+    await asyncio.sleep(0.01)
+    protocol.data_received(post(b"two")[30:])
+    await asyncio.sleep(0.01)
+    assert bodies(transport) == [b"one", b"two", b"six", b"ten", b"two"]
+    protocol.connection_lost(None)
+
+
+async def test_behind_half_a_head_a_known_one_is_what_it_is_there() -> None:
+    protocol, transport = connections(answer).connect()
+    protocol.data_received(post(b"one"))
+    protocol.data_received(b"POST /other HTTP/1.1\r\nX: ")
+    protocol.data_received(post(b"one"))
+    await asyncio.sleep(0.01)
+    assert bodies(transport) == [b"one", b"one"]
+    assert b"by: asgi" in transport.sent
+    protocol.connection_lost(None)
+
+
+async def test_half_a_head_is_not_remembered_as_a_whole_one() -> None:
+    process = connections(answer)
+    protocol, _ = process.connect()
+    protocol.data_received(post(b""))
+    protocol.data_received(post(b"")[:30])
+    assert len(process.at_once.heads) == 1
+    protocol.connection_lost(None)
+
+
+async def test_behind_a_known_head_answers_keep_their_order() -> None:
+    later = Later()
+    protocol, transport = connections(later).connect()
+    protocol.data_received(post(b"one"))
+    answer(later.kept.pop())
+    protocol.data_received(post(b"two"))
+    protocol.data_received(post(b"six"))
+    await asyncio.sleep(0.01)
+    (exchange,) = later.kept
+    answer(exchange)
+    await asyncio.sleep(0.01)
+    assert bodies(transport) == [b"one", b"two", b"six"]
+    protocol.connection_lost(None)
+
+
+async def test_over_a_connection_too_many_a_known_head_is_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runtime.http.protocol.MAX_CONNECTIONS", 1)
+    later = Later()
+    process = connections(later)
+    first, _ = process.connect()
+    first.data_received(post(b"one"))
+    answer(later.kept.pop())
+    second, transport = process.connect()
+    second.data_received(post(b"two"))
+    assert transport.sent == BUSY
+    assert later.kept == []
+    first.connection_lost(None)
+    second.connection_lost(None)
+
+
+async def test_a_known_head_that_is_declined_after_all_counts_once() -> None:
+    accepts = [True]
+    process = connections(lambda exchange: accepts[0] and answer(exchange))
+    free = process.budget.free
+    protocol, transport = process.connect()
+    protocol.data_received(post(b"one"))
+    accepts[0] = False
+    protocol.data_received(post(b"two"))
+    assert process.budget.free == free - 3
+    await asyncio.sleep(0.01)
+    assert bodies(transport) == [b"one", b"two"]
+    assert process.budget.free == free
+    protocol.connection_lost(None)
+
+
+async def test_an_answer_has_the_lines_that_uvicorn_adds_to_all() -> None:
+    process = connections(answer)
+    protocol, transport = process.connect()
+    for second in (b"1", b"2"):
+        process.state.default_headers = [(b"date", second)]
+        protocol.data_received(post(b"one"))
+        assert b"\r\ndate: %b\r\n" % second in transport.writes[-1]
+    protocol.connection_lost(None)
+
+
+async def test_who_sends_a_known_head_is_seen_anew() -> None:
+    later = Later()
+    process = connections(later)
+    for number in range(1, 4):
+        protocol, _ = process.connect(f"10.0.0.{number}")
+        protocol.data_received(post(b"one"))
+    clients = [exchange.scope["client"][0] for exchange in later.kept]
+    assert clients == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert len(process.at_once.heads) == 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        post(b"one", version=b"1.0"),
+        post(b"one", lines=b"Connection: close\r\n"),
+        post(b"one", lines=b"X-Long: %b\r\n" % (b"x" * LONGEST_KNOWN_HEAD)),
+        b"\r\n" + post(b"one"),
+        b"\r\n\r\n" + post(b"one"),
+        post(b"one") + b"\r\n",
+        post(b"one") + b"POST",
+        post(b"one").replace(b"Length: 3", b"Length: 03"),
+        b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n" % AT,
+        post(b"", target=AT).replace(b"Content-Length: 0\r\n", b""),
+    ],
+)
+async def test_only_what_will_say_the_same_again_is_remembered(sent: bytes) -> None:
+    process = connections(answer)
+    protocol, transport = process.connect()
+    protocol.data_received(sent)
+    assert transport.sent.startswith(b"HTTP/1.1 200 ")
+    assert process.at_once.heads == {}
+    protocol.connection_lost(None)
+
+
+async def test_heads_that_are_known_have_a_bound() -> None:
+    process = connections(answer)
+    protocol, transport = process.connect()
+    for number in range(MOST_KNOWN_HEADS + 5):
+        protocol.data_received(post(b"one", lines=b"X-Number: %d\r\n" % number))
+    assert len(process.at_once.heads) == 5
+    assert len(transport.writes) == MOST_KNOWN_HEADS + 5
+    protocol.connection_lost(None)
+
+
+async def test_a_known_head_opens_no_door_that_is_closed() -> None:
+    process = Connections(
+        answer_with_the_body,
+        object_to=lambda peer: None if peer == "127.0.0.1" else lambda *_: HTTPS_REQUIRED,
+        at_once={AT: answer},
+    )
+    inside, _ = process.connect()
+    inside.data_received(post(b"one"))
+    outside, transport = process.connect("10.0.0.1")
+    outside.data_received(post(b"one"))
+    assert transport.sent == HTTPS_REQUIRED
+    inside.connection_lost(None)
+    outside.connection_lost(None)
+
+
+async def test_at_the_end_of_the_process_a_known_head_is_told_so() -> None:
+    process = connections(answer)
+    protocol, transport = process.connect()
+    protocol.data_received(post(b"one"))
+    process.patience.is_ending = True
+    protocol.data_received(post(b"two"))
+    assert b"\r\nconnection: close\r\n" in transport.sent
+    assert transport.is_closed
+    protocol.connection_lost(None)
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
@@ -266,6 +477,7 @@ async def test_what_is_refused_by_its_form_is_never_taken(
     assert transport.sent.startswith(b"HTTP/1.1 " + status)
     assert transport.is_ended
     assert later.kept == []
+    assert not protocol.tasks
     protocol.connection_lost(None)
 
 
@@ -279,6 +491,23 @@ async def test_beyond_the_budget_a_body_is_refused() -> None:
     for _, transport in protocols[1:]:
         assert transport.sent.startswith(b"HTTP/1.1 503 ")
     for protocol, _ in protocols:
+        protocol.connection_lost(None)
+    assert process.budget.free == 70_000
+
+
+async def test_beyond_the_budget_a_body_behind_a_known_head_is_refused() -> None:
+    later = Later()
+    process = Connections(answer_with_the_body, in_flight_bytes=70_000, at_once={AT: later})
+    first, _ = process.connect()
+    first.data_received(post(b"x" * 6_000))
+    second, transport = process.connect()
+    second.data_received(post(b"x" * 6_000))
+    assert transport.sent.startswith(b"HTTP/1.1 503 ")
+    answer(later.kept[0])
+    third, transport = process.connect()
+    third.data_received(post(b"x" * 6_000))
+    assert len(later.kept) == 2
+    for protocol in (first, second, third):
         protocol.connection_lost(None)
     assert process.budget.free == 70_000
 
@@ -305,7 +534,6 @@ def test_however_a_stream_of_requests_is_cut_the_answers_are_the_same(
     take = _sometimes(answer) if declines else _later(answer) if pauses else answer
 
     async def run() -> list[bytes]:
-        process = connections(take)
         free = process.budget.free
         protocol, transport = process.connect()
         for begin, end in pairwise(places):
@@ -318,7 +546,9 @@ def test_however_a_stream_of_requests_is_cut_the_answers_are_the_same(
         assert process.budget.free == free
         return bodies(transport)
 
-    assert asyncio.run(run()) == [body for body, _, _ in sent]
+    process = connections(take)
+    for _ in range(2):  # the second time, heads are known
+        assert asyncio.run(run()) == [body for body, _, _ in sent]
 
 
 def _sometimes(take: AnswerAtOnce) -> AnswerAtOnce:
