@@ -73,8 +73,8 @@ class AtOnceProtocol(HTTPProtocol):
 
     def _begin_with(self, data: bytes) -> None:
         """Take what has come behind a whole request."""
-        head, _, body = data.partition(HEAD_END)
-        known = self._at_once.heads.get(head)
+        head, end, body = data.partition(HEAD_END)
+        known = self._at_once.heads.get(head) if end else None
         if known is not None and known.length == len(body) and self._is_answered(known, body):
             return
         before = self.cycle

@@ -331,6 +331,20 @@ async def test_half_a_head_is_not_remembered_as_a_whole_one() -> None:
     protocol.connection_lost(None)
 
 
+async def test_a_known_head_whose_end_is_still_to_come_may_go_on() -> None:
+    later = Later()
+    protocol, _ = connections(later).connect()
+    protocol.data_received(post(b""))
+    answer(later.kept.pop())
+    protocol.data_received(post(b"").removesuffix(b"\r\n\r\n"))
+    assert later.kept == []
+    protocol.data_received(b"\r\nX-More: 1\r\n\r\n")
+    (exchange,) = later.kept
+    assert exchange.headers[b"x-more"] == b"1"
+    answer(exchange)
+    protocol.connection_lost(None)
+
+
 async def test_behind_a_known_head_answers_keep_their_order() -> None:
     later = Later()
     protocol, transport = connections(later).connect()
