@@ -16,6 +16,9 @@ from runtime.http.exchanges import HEAD_END, AtOnce, Exchange, KnownHead
 from runtime.http.patience import FOR_EVER
 from runtime.http.protocol import LEAST_FREE_BYTES, HTTPProtocol
 
+# What is longer is not held twice, and gains little.
+MOST_BYTES = 8 * 1024
+
 
 class AtOnceProtocol(HTTPProtocol):
     """One connection; `at_once` is what the process answers at once."""
@@ -24,12 +27,14 @@ class AtOnceProtocol(HTTPProtocol):
         super().__init__(*arguments, **named)
         self._at_once = at_once
         self._is_between = True  # two requests
+        self._is_short = True
         self._exchange: Exchange | None = None  # whose body is still to come
         self._before: Any = None  # what was in its place
 
     def feed(self, data: bytes) -> None:
         """Take a slice of what has come; what is not whole at its end goes through ASGI."""
-        if self._is_between:
+        self._is_short = len(data) <= MOST_BYTES
+        if self._is_between and self._is_short:
             self._begin_with(data)
         else:
             super().feed(data)
@@ -46,6 +51,7 @@ class AtOnceProtocol(HTTPProtocol):
         if (
             self.url not in self._at_once.answers
             or self.parser.get_method() != b"POST"
+            or not self._is_short
             or not self._is_free()
         ):
             super().begin_request()
@@ -58,7 +64,7 @@ class AtOnceProtocol(HTTPProtocol):
         )
         exchange = Exchange(self, self.scope, dict(self.headers), keep_alive=keep_alive)
         self._exchange = exchange
-        self._put(exchange)
+        self._before = self._put(exchange)
 
     def on_message_complete(self) -> None:
         """Let a request that is whole be answered, unless its answer has gone already."""
@@ -67,6 +73,7 @@ class AtOnceProtocol(HTTPProtocol):
         if exchange is not None:
             exchange.more_body = False
             if self._at_once.answers[self.url](exchange):
+                self._before = None
                 return
             self._go_through_asgi(exchange)
         super().on_message_complete()
@@ -96,7 +103,7 @@ class AtOnceProtocol(HTTPProtocol):
         scope = {"type": "http", "headers": known.lines, "client": self.client}
         exchange = Exchange(self, scope, known.headers, body=body)
         exchange.more_body = False
-        self._put(exchange)
+        before = self._put(exchange)
         size = len(body)
         self._budget.free -= size
         self._held_bytes += size
@@ -105,7 +112,7 @@ class AtOnceProtocol(HTTPProtocol):
             return True
         self._budget.free += size
         self._held_bytes -= size
-        self.cycle = self._before
+        self.cycle = before
         return False
 
     def _is_free(self) -> bool:
@@ -113,14 +120,14 @@ class AtOnceProtocol(HTTPProtocol):
         cycle = self.cycle
         return (cycle is None or cycle.response_complete) and not self.flow.write_paused
 
-    def _put(self, exchange: Exchange) -> None:
-        """Let the exchange be what is under way."""
-        self._before, self.cycle = self.cycle, cast(Any, exchange)
+    def _put(self, exchange: Exchange) -> Any:
+        """Let the exchange be what is under way; return what was before it."""
+        before, self.cycle = self.cycle, cast(Any, exchange)
+        return before
 
     def _go_through_asgi(self, exchange: Exchange) -> None:
         """Let the application begin, with what has come of the body."""
-        self._exchange = None
-        self.cycle = self._before
+        self.cycle, self._before, self._exchange = self._before, None, None
         super().begin_request()
         if exchange.body:
             self.cycle.body += exchange.body

@@ -171,8 +171,8 @@ async def test_both_ways_answer_and_note_the_same(
         sent = each.replace(b"SECRET", secret.encode())
         assert await at_once.send(sent) == await asgi.send(sent), each
     assert at_once.noted == asgi.noted
-    # Five are to be unfolded or to be asked for, one is long.
-    assert at_once.answered_at_once == 2 * (len(REQUESTS) - 6)
+    # Five are to be unfolded or to be asked for, two are long.
+    assert at_once.answered_at_once == 2 * (len(REQUESTS) - 7)
     assert len(at_once.connections.at_once.heads) > 10
     assert asgi.answered_at_once == 0
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
+from runtime.http.at_once import MOST_BYTES
 from runtime.http.exchanges import (
     LONGEST_KNOWN_HEAD,
     MOST_KNOWN_HEADS,
@@ -96,6 +97,7 @@ async def test_a_whole_request_is_answered_in_the_turn_in_which_it_came() -> Non
         [post(b"two", target=b"/other")],
         [post(b"two", target=AT + b"?a=1")],
         [post(b"two").replace(b"POST", b"PUT")],
+        [post(b"two", lines=b"X-Long: %b\r\n" % (b"x" * MOST_BYTES))],
     ],
 )
 async def test_what_is_no_whole_post_to_the_very_route_goes_through_asgi(
