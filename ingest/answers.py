@@ -15,9 +15,8 @@ from starlette.types import Message
 from contracts.events import Reason
 from ingest.cors import OPEN_TO_ALL
 from runtime.access.guards import Refusal
-from runtime.http.exchanges import Exchange, head_of, lines_of
+from runtime.http.exchanges import Exchange, Header, head_of, lines_of
 
-Header = tuple[bytes, bytes]
 Answer = tuple[Message, Message]
 
 

@@ -77,17 +77,16 @@ class Track(Endpoint):
             return False
         begun = monotonic()
         try:
-            answer = self._answer_later(exchange, headers, begun)
+            answer = self._answer_later(exchange, begun)
         except Exception:  # noqa: BLE001  # as in the other way
             answer = self.failed()
         if answer is not None:
             self._refuse(exchange, answer)
         return True
 
-    def _answer_later(
-        self, exchange: Exchange, headers: Mapping[bytes, bytes], begun: float
-    ) -> Answer | None:
+    def _answer_later(self, exchange: Exchange, begun: float) -> Answer | None:
         """Publish the event, or return the answer to what is none."""
+        headers = exchange.headers
         caller = self._let_in(exchange.scope, headers)
         if not isinstance(caller, Caller):
             return caller

@@ -89,11 +89,12 @@ class Exchange:
             return
         connection = self._connection
         lines = _default_lines(connection.server_state.default_headers)
-        if not (keep_alive and self.keep_alive):
+        is_last = not (keep_alive and self.keep_alive)
+        if is_last:
             lines += b"connection: close\r\n"
         connection.transport.write_whole(b"%b%b\r\n%b" % (head, lines, body))
         self.response_complete = True
-        if not (keep_alive and self.keep_alive):
+        if is_last:
             connection.transport.close()
         connection.on_response_complete()
 

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import re
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,7 +73,6 @@ class Service:
     def __init__(self, guard: Guard, outcome: Outcome, *, at_once: bool) -> None:
         self.publisher = Publisher(outcome)
         self.track = Track(self.publisher, guard, Reader(1 << 20))
-        self.counts: Counter[str] = Counter()
         target = PATH.encode()
         self.connections = Connections(
             self.track, at_once={target: self._count_and_answer} if at_once else {}
