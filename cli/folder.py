@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cli.addresses import find_stack, withdraw_stack
+from cli.metrics_ports import withdraw_targets
 from cli.supervisor import Say, StopRequestedError, StopRequests
 from deploy.local.processes import clear_left_over
 
@@ -68,6 +69,7 @@ def clear_folder(home: Path, say: Say) -> None:
     stale = (home / "stack.json").exists() or any((home / "run").glob("*.json"))
     left = clear_left_over(home / "run")
     withdraw_stack(home)
+    withdraw_targets(home)
     if left:
         say(f"[yellow]![/] An earlier run was killed; ended what it left: {', '.join(left)}.")
     elif stale:

@@ -59,11 +59,13 @@ def busy_metrics_ports(settings: Settings, taken: Set[int]) -> list[str]:
 
 
 def publish_targets(home: Path, host: str, ports: Mapping[str, int]) -> None:
-    """Write the file of targets that Prometheus' `file_sd_configs` reads."""
+    """Write the file of targets that Prometheus' `file_sd_configs` reads, whole or not at all."""
     targets = [
         {"targets": [f"{host}:{port}"], "labels": {"program": name}} for name, port in ports.items()
     ]
-    (home / TARGETS).write_text(json.dumps(targets, indent=1))
+    draft = home / f"{TARGETS}.draft"
+    draft.write_text(json.dumps(targets, indent=1))
+    draft.replace(home / TARGETS)
 
 
 def withdraw_targets(home: Path) -> None:

@@ -130,8 +130,8 @@ def _run(plan: _Plan, requests: StopRequests, say: Say) -> int:
         supervisor.run_once(_service(plan, "migrate", "migrate"), _START_SECONDS)
         supervisor.start_stage(_processors(plan), _START_SECONDS)
         supervisor.start_stage(_http(plan), _START_SECONDS)
-        publish_stack(home, plan.stack)
         publish_targets(home, _reachable(plan.settings.metrics_host), plan.metrics)
+        publish_stack(home, plan.stack)  # last: who finds it finds everything of the stack
         say(f"\nEverything answers, {time.monotonic() - began:.1f} s after the start.\n")
         say(_addresses(plan, datetime.now(UTC)))
         supervisor.watch()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.addresses import Stack, find_stack
+from cli.metrics_ports import TARGETS
 from deploy.local.machine import busy_ports, free_port
 from tests.environments import foreign_environment
 
@@ -93,6 +94,7 @@ def wait_for_stack(process: subprocess.Popen[bytes], home: Path, output: Path) -
         assert process.poll() is None, f"track up ended: {output.read_text()}"
         assert time.monotonic() < deadline, f"track up takes too long: {output.read_text()}"
         time.sleep(0.05)
+    assert (home / TARGETS).exists(), "the stack was found before what Prometheus reads"
     return stack
 
 

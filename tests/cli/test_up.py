@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 
 from cli.addresses import find_stack, with_stack
+from cli.folder import clear_folder
 from cli.keys import add_key
+from cli.metrics_ports import TARGETS
 from cli.servers import local_partitions
 from runtime.access.keys import Scope
 from runtime.settings import Settings
@@ -98,6 +100,9 @@ def test_other_commands_find_the_stack_as_long_as_it_runs(tmp_path: Path) -> Non
         assert (found.kafka, found.clickhouse) == (NAMED["TRACK_KAFKA"], NAMED["TRACK_CLICKHOUSE"])
         assert found.partitions == 7
         assert stat.S_IMODE((tmp_path / "stack.json").stat().st_mode) == 0o600
+        # Who finds the stack finds the addresses for Prometheus: they were written before.
+        written = [(tmp_path / name).stat().st_ctime_ns for name in (TARGETS, "stack.json")]
+        assert written == sorted(written)
     assert with_stack(Settings(home=tmp_path)) == Settings(home=tmp_path)
 
 
@@ -208,6 +213,15 @@ def test_it_ends_with_its_parent_where_that_is_asked_for(tmp_path: Path) -> None
     parent.kill()
     parent.wait()
     until(lambda: processes_of(tmp_path) == [], "the stack outlived its parent")
+
+
+def test_a_start_removes_the_addresses_of_a_killed_run(tmp_path: Path) -> None:
+    words: list[str] = []
+    for name in (TARGETS, "stack.json"):
+        (tmp_path / name).write_text("[]")
+    clear_folder(tmp_path, words.append)
+    assert list(tmp_path.iterdir()) == []
+    assert len(words) == 1
 
 
 def test_after_a_kill_the_next_start_says_so_and_works(tmp_path: Path) -> None:
