@@ -10,6 +10,7 @@ tables and columns, and words of SQL. Ctrl-C gives up what is typed, or what is 
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -47,6 +48,8 @@ _HISTORY = "sql_history"
 
 def run_prompt(client: Client, settings: Settings, form: Format) -> int:
     """Show what can be asked, and answer until the end of input; return the exit code."""
+    # Ctrl-C at a terminal is meant for us, also where whoever started us ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     schema = read_schema(client)
     click.echo("\n".join(_welcome(schema, settings.namespace)))
     session = _session(schema, settings.home / _HISTORY)

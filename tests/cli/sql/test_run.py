@@ -247,9 +247,10 @@ def _plain(screen: bytes) -> str:
 
 @contextmanager
 def prompt(settings: Settings) -> Iterator[Terminal]:
+    """Start the prompt below a shell that ignores Ctrl-C, as what runs in the background does."""
     keys, screen = pty.openpty()
     process = subprocess.Popen(
-        [beside_python("track"), "sql"],
+        ["sh", "-c", 'trap "" INT; exec "$0" sql', beside_python("track")],
         env={**environment_of(settings), "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
         stdin=screen, stdout=screen, stderr=screen, start_new_session=True,
     )  # fmt: skip
