@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 import cli.migrate
 from cli.migrate import migrate, run_migrations
@@ -36,6 +35,7 @@ from runtime.settings import Settings
 from runtime.startup import StartupError, read_kafka_log, read_table_log, require_log, window_of
 from tests.benchmarks.programs import beside_python
 from tests.environments import environment_of
+from tests.topic_settings import set_topic
 
 pytestmark = pytest.mark.anyio
 
@@ -281,10 +281,7 @@ async def test_what_belongs_to_the_log_does_not_change(
 async def test_a_topic_set_wrongly_is_named(settings: Settings) -> None:
     await run_migrations(settings)
     topic = Topics.of(settings.namespace).state
-    async with open_admin(settings.kafka_servers) as admin:
-        await admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "delete"})]
-        )
+    await set_topic(settings.kafka_servers, topic, {"cleanup.policy": "delete"})
     sentence = rf"{topic}: cleanup.policy is 'delete'; it must be 'compact'"
     with pytest.raises(StartupError, match=sentence):
         await run_migrations(settings)

@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from cli.migrate import run_migrations
 from contracts.topics import Topics
@@ -24,6 +23,7 @@ from tests.benchmarks.programs import beside_python
 from tests.environments import environment_of
 from tests.faults.registry import scenario
 from tests.faults.trial import Trial
+from tests.topic_settings import set_topic
 
 _REFUSED = 78
 _ENDS_WITHIN_S = 60
@@ -81,7 +81,8 @@ def a_topic_is_set_wrongly(trial: Trial) -> None:
     """`track.events` has another kind of timestamps: every service refuses to start."""
 
     def set_wrongly(second: Settings) -> None:
-        asyncio.run(_set(second, _topics(second).events, "message.timestamp.type", "CreateTime"))
+        timed_by_producers = {"message.timestamp.type": "CreateTime"}
+        asyncio.run(set_topic(second.kafka_servers, _topics(second).events, timed_by_producers))
 
     services = (*_PROCESSORS, "ingest")
     _try(trial, set_wrongly, "message.timestamp.type", services)
@@ -172,9 +173,3 @@ async def _delete_and_create(second: Settings, names: Sequence[str]) -> None:
         await asyncio.sleep(1)
         await create_topics(admin, second, names)
         await wait_for_leaders(admin, second)
-
-
-async def _set(second: Settings, topic: str, name: str, value: str) -> None:
-    async with open_admin(second.kafka_servers) as admin:
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: value})
-        await admin.alter_configs([resource])

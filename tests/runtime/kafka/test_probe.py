@@ -10,12 +10,12 @@ import tracemalloc
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from runtime.kafka.admin import open_admin
 from runtime.kafka.probe import Gap, KafkaProbe, find_records, open_asking
 from runtime.monitoring.retention import Kept
 from runtime.settings import Settings
+from tests.topic_settings import set_topic
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,9 @@ async def test_ends_records_and_retention(settings: Settings) -> None:
         assert await probe.received_at(place, 2, 4) is None, "an aborted record is no record"
 
         assert await probe.kept([topic]) == {topic: Kept(90_000, -1)}
-        await _alter(settings, topic, {"retention.ms": "-1", "retention.bytes": "7000000"})
+        await set_topic(
+            settings.kafka_servers, topic, {"retention.ms": "-1", "retention.bytes": "7000000"}
+        )
         assert await probe.kept([topic]) == {topic: Kept(-1, 7_000_000)}
 
 
@@ -90,9 +92,3 @@ async def _until_end(probe: KafkaProbe, place: TopicPartition, end: int) -> None
             return
         await asyncio.sleep(0.05)
     raise AssertionError(f"the log does not end at {end}")
-
-
-async def _alter(settings: Settings, topic: str, values: dict[str, str]) -> None:
-    async with open_admin(settings.kafka_servers) as admin:
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=values)
-        await admin.alter_configs([resource])
