@@ -26,6 +26,7 @@ from cli.comparison.runs import Runs
 from cli.forgetting.kept import find_kept
 from cli.forgetting.marks import KnownMarks, read_marks
 from cli.parquet.comparison import compare_export
+from cli.parquet.folder import open_to_read
 from cli.server_failures import told_what_then
 from cli.table_settings import retention
 from contracts.forgetting import Marks
@@ -55,6 +56,9 @@ def verify(settings: Settings, export: Path | None = None) -> bool:
 async def print_verdict(settings: Settings, export: Path | None = None) -> bool:
     """Do what `verify` does, within an event loop."""
     log = await require_log(settings)
+    if export:
+        with open_to_read(export):  # one that cannot be read is told before all is compared
+            pass
     agrees = True
     with told_what_then("run it again."):
         async for compared in compare(settings):

@@ -51,6 +51,7 @@ FAILPOINTS = (
 _ANSWER_S = 3600.0
 # A table aside whose run has ended: none takes so long for a day.
 _LEFT_AFTER_S = 24 * 3600
+_PUBLISHED_AT_MOST = 3
 _SELECT_LEFT = """
 SELECT name FROM system.tables
 WHERE database = currentDatabase() AND startsWith(name, {aside:String})
@@ -165,10 +166,29 @@ class _Import:
             failpoint("import.before_marks")
             left_out = leave_out(self._client, self._marks(), day, aside)
             failpoint("import.before_publish")
-            parameters = {"log": self._log, "day": day}
-            self._client.command(f"{_REPLACE} {aside}", parameters=parameters)
+            self._publish(day, exported, aside)
             failpoint("import.after_publish")
         return left_out
+
+    def _publish(self, day: date, exported: Day, aside: str) -> None:
+        """Let the table aside be the day.
+
+        Of two imports that do so at one moment, parts of both may stay: so what is there is looked
+        at, and put there again.
+
+        Raises:
+            StartupError: somebody else goes on putting it there.
+        """
+        for _ in range(_PUBLISHED_AT_MOST):
+            parameters = {"log": self._log, "day": day}
+            self._client.command(f"{_REPLACE} {aside}", parameters=parameters)
+            if tally_with_forgotten(self._client, self._log, day) == exported.partitions:
+                return
+        raise StartupError(
+            f"{day} was put into imported_events {_PUBLISHED_AT_MOST} times and is not there as "
+            f"{self._folder.path} has it: another import is at work. Run it again when that has "
+            "ended."
+        )
 
     def _load(self, aside: str, file: File) -> None:
         with (self._folder.path / file.name).open("rb") as opened:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _NEEDED_BYTES = 1_500_000_000
+_given: set[int] = set()  # several are chosen before the first is listened on
 _DOCKER = "use Docker instead: `docker compose -f deploy/compose.yaml up`"
 
 
@@ -62,10 +63,14 @@ def folder_problems(folders: Iterable[tuple[Path, str]]) -> list[str]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on right now, and that was not returned before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def _why_not_listen(host: str, port: int) -> str:

@@ -236,8 +236,13 @@ def _members(group: int) -> Iterator[int]:
         if folder.name.isdigit():
             with contextlib.suppress(OSError, ValueError):
                 pid = int(folder.name)
-                if os.getsid(pid) == group and started_at(pid) is not None:
+                if os.getsid(pid) == group and _runs(pid):
                     yield pid
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a thread of it lives: the first may be dead before the last frees its ports."""
+    return started_at(pid) is not None or len(os.listdir(f"/proc/{pid}/task")) > 1
 
 
 def _end_group(group: int, grace_s: float) -> None:

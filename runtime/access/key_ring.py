@@ -15,7 +15,7 @@ from pathlib import Path
 
 from runtime.access.keys import Key, KeysError, digest_of, read_keys
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.4
 
 _log = logging.getLogger(__name__)
 _Stamp = tuple[int, ...]
@@ -72,7 +72,11 @@ class KeyRing:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Look at the file twice a second, as long as the block runs."""
+        """Look at the file again and again, as long as the block runs.
+
+        A change is known within a second: it is taken once the file has stayed as it is from one
+        look to the next, since an editor may have emptied it and be about to write.
+        """
         task = asyncio.create_task(self._watch())
         try:
             yield
@@ -80,9 +84,13 @@ class KeyRing:
             task.cancel()
 
     async def _watch(self) -> None:
+        last = self._stamp
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            self.look()
+            stamp = _stamp_of(self._path)
+            if stamp == last:
+                self.look()
+            last = stamp
 
 
 def _by_digest(keys: Iterable[Key]) -> Mapping[str, Key]:

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _REQUEST_TIMEOUT_MS = 10_000
-_COORDINATOR_ATTEMPTS, _COORDINATOR_RETRY_S = 20, 0.25
+_COORDINATOR_ATTEMPTS, _COORDINATOR_RETRY_S = 80, 0.25
 _LEADER_ATTEMPTS, _LEADER_RETRY_S = 100, 0.1
 
 
@@ -180,7 +180,7 @@ async def read_group_offsets(
     nothing had been committed. So such an answer is none, and is asked for again.
 
     Raises:
-        KafkaError: the coordinator does not tell within five seconds.
+        KafkaError: the coordinator does not tell within twenty seconds.
     """
     for _ in range(_COORDINATOR_ATTEMPTS):
         with contextlib.suppress(CoordinatorNotAvailableError):

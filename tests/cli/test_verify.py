@@ -20,6 +20,12 @@ NOW = "SETTINGS mutations_sync = 2"
 OLD_BUCKET = "toDateTime('2020-01-01 00:00:00', 'UTC')"
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What differs is soon sure to stay so."""
+    monkeypatch.setattr("cli.comparison.rollups._BETWEEN_LOOKS_S", 0.02)
+
+
 @pytest.fixture
 def pipeline(settings: Settings, tmp_path: Path) -> Iterator[Pipeline]:
     """Tables that agree with their topics; three of the rows were refused and put aside."""
@@ -66,7 +72,7 @@ async def _read_beyond_the_end(pipeline: Pipeline) -> None:
         read = [piece async for piece in read_pieces(consumer, where, 0, end)]
         assert (read[0].first, read[-1].last) == (0, end - 1)
         with pytest.raises(ServerAwayError, match=f"gave nothing of .* from offset {end} on"):
-            async for _ in read_pieces(consumer, where, 0, end + 1, stalled_s=0.5):
+            async for _ in read_pieces(consumer, where, 0, end + 1, stalled_s=3):
                 pass
     # An empty partition at the end must not keep the consumer from ending.
     async with asyncio.timeout(30), open_consumer(pipeline.settings.kafka_servers) as consumer:

@@ -48,8 +48,8 @@ def strict(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         clickhouse="http://u:p@127.0.0.1:1",
         keys=str(file),
         proxies="127.0.0.1",
-        rate_per_key=10,
-        rate_burst_s=6,
+        rate_per_key=1,
+        rate_burst_s=60,
         in_flight_bytes=MAX_EVENT_BYTES,
     )
     with start(settings, folder, "serve") as running:

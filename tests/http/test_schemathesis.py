@@ -45,7 +45,7 @@ def test_every_answer_is_documented_and_as_the_rules_say(
         env={**os.environ, **hooks},
         capture_output=True,
         text=True,
-        timeout=budget.seconds + 200,
+        timeout=budget.seconds + 800,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -28,7 +28,7 @@ from runtime.settings import Settings
 from tests.environments import environment_of
 
 TRACK = str(Path(sys.executable).with_name("track"))
-READY_SECONDS = 30
+READY_SECONDS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Service:
 
     def _trusted(self) -> ssl.SSLContext | bool:
         file = self.settings.tls_certificate
-        return trusting(Path(file)) if file else True
+        return trusting(Path(file)) if file else False  # plain: nothing is to be trusted
 
     def wait_until(self, path: str, status: int, seconds: float = READY_SECONDS) -> None:
         end = time.monotonic() + seconds

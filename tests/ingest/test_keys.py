@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.environments import environment_of
 from tests.ingest.service import TRACK, Service, read_events, start
 
 EVENT = b'{"event":"play","user_id":"u"}'
-NOTICED_S = 3.0
+NOTICED_S = 20.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,8 +62,12 @@ def guarded(migrated: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def until(status: int, guarded: Guarded, secret: str) -> None:
     """Wait for the moment from which on a key has this answer."""
+    wait_for(lambda: guarded.post(x_write_key=secret).status_code == status)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + NOTICED_S
-    while guarded.post(x_write_key=secret).status_code != status:
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -206,14 +210,17 @@ def test_rotation_under_load_refuses_nobody(guarded: Guarded) -> None:
     old = guarded.add("old", Scope.WRITE)
     until(200, guarded, old)
     current, statuses, ended = [old], [], threading.Event()
+    used = [""] * 3
 
-    def send() -> None:
+    def send(number: int) -> None:
         with httpx.Client(base_url=guarded.service.url, timeout=10) as client:
             while not ended.is_set():
-                headers = {"x-write-key": current[0]}
+                secret = current[0]
+                headers = {"x-write-key": secret}
                 statuses.append(client.post("/track", content=EVENT, headers=headers).status_code)
+                used[number] = secret
 
-    senders = [threading.Thread(target=send) for _ in range(3)]
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(3)]
     for sender in senders:
         sender.start()
     try:
@@ -221,14 +228,14 @@ def test_rotation_under_load_refuses_nobody(guarded: Guarded) -> None:
             name = f"new-{number}"
             until(200, guarded, guarded.add(name, Scope.WRITE))
             before, current[0] = current[0], guarded.secrets[name]
-            time.sleep(0.1)  # requests under way carry the old one
+            wait_for(lambda: used == [current[0]] * 3)  # no request carries the old one
             revoke_key(guarded.keys, "old" if number == 0 else f"new-{number - 1}")
             until(401, guarded, before)
+        wait_for(lambda: len(statuses) > 50)
     finally:
         ended.set()
         for sender in senders:
             sender.join(20)
-    assert len(statuses) > 50
     assert set(statuses) == {200}
 
 
@@ -236,10 +243,7 @@ def test_a_damaged_file_changes_nothing_and_is_said(guarded: Guarded) -> None:
     good = guarded.keys.read_text()
     guarded.keys.write_text("pasted-by-mistake\n")
     try:
-        end = time.monotonic() + NOTICED_S
-        while "stay as they were" not in guarded.service.log.read_text():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(lambda: "stay as they were" in guarded.service.log.read_text())
         assert guarded.post(x_write_key=guarded.secrets["website"]).status_code == 200
         assert guarded.post(x_write_key="nobody").status_code == 401
     finally:
@@ -275,7 +279,7 @@ def test_without_keys_none_listens_to_others(migrated: Settings) -> None:
         for command in ("ingest", "query", "serve")
     ]
     for process in refused:
-        (sentence,) = process.communicate(timeout=30)[1].splitlines()
+        (sentence,) = process.communicate(timeout=90)[1].splitlines()
         assert process.returncode == 78
         assert "TRACK_OPEN=yes" in sentence
 
@@ -293,7 +297,7 @@ def test_two_processes_hold_a_limit_together(migrated: Settings, tmp_path: Path)
             answers = [_post_as(first, b"203.0.113.5") for _ in range(200)]
             taken = [each for each in answers if each.startswith(b"HTTP/1.1 200 ")]
             assert 60 <= len(taken) <= 61 + time.monotonic() - begun
-            refused = answers[-1]
+            refused = [each for each in answers if each not in taken][-1]
             assert refused.startswith(b"HTTP/1.1 429 ")
             assert b'"code":"too_many_requests"' in refused
             assert b"retry-after: 1\r\n" in refused
@@ -313,7 +317,7 @@ def _post_as(service: Service, client: bytes) -> bytes:
 
 def _wait_for_both(service: Service) -> None:
     """Wait until two processes listen on the port, and whichever is asked is ready."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     listening = f":{service.settings.port:04X} 00000000:0000 0A"
     while Path("/proc/net/tcp").read_text().count(listening) < 2:
         assert time.monotonic() < end

@@ -54,7 +54,11 @@ async def test_beyond_the_bound_a_body_is_refused_before_it_is_read(open_all: Op
     whole = b'{"event":"play","user_id":"u"'.ljust(MAX_EVENT_BYTES - 1) + b"}"
     head = HEAD + b"Content-Length: %d\r\n\r\n" % MAX_EVENT_BYTES
     holding = await open_all(AT_ONCE, head + whole[:-2])
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(BODY_WITHIN_S - 2):  # until all of it is read
+        status = 200
+        while status != 503:
+            ((reader, _),) = await open_all(1, request("taken-meanwhile"))
+            status = (await read_answer(reader))[0]
     for refused in (
         request("one-too-many"),
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n\r\n",
@@ -117,7 +121,7 @@ async def test_clients_that_dribble_are_cut_and_nobody_else_waits(
     began, slowest = time.monotonic(), 0.0
     bodies = await open_all(AT_ONCE // 2, HEAD + b"Content-Length: 1000\r\n\r\n{")
     ((reader, writer),) = await open_all(1, b"")
-    while time.monotonic() - began < min(HEAD_WITHIN_S, BODY_WITHIN_S) - 2:
+    while time.monotonic() - began < min(HEAD_WITHIN_S, BODY_WITHIN_S) - 4:
         for _, dribbling in (*heads, *bodies):
             dribbling.write(b"1")
         sent = time.monotonic()
@@ -133,7 +137,7 @@ async def test_clients_that_dribble_are_cut_and_nobody_else_waits(
         assert await asyncio.wait_for(reader.read(), 5) == b""
     for reader, _ in heads:
         assert await asyncio.wait_for(reader.read(), 5) == b""
-    assert BODY_WITHIN_S - 1 < time.monotonic() - began < BODY_WITHIN_S + 6
+    assert BODY_WITHIN_S - 1 < time.monotonic() - began < BODY_WITHIN_S + 20
     assert "Traceback" not in small.log.read_text()
 
 

@@ -193,8 +193,9 @@ async def test_partitions_do_not_wait_for_each_other(producer: MemoryProducer) -
 
 
 async def test_the_deadline_answers_and_only_what_is_under_way_may_still_arrive(
-    producer: MemoryProducer,
+    producer: MemoryProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "ACKNOWLEDGED_WITHIN_S", 1.0)
     async with running() as publisher:
         begun = asyncio.get_running_loop().time()
         under_way = publisher.put("u", b"1")
@@ -202,7 +203,7 @@ async def test_the_deadline_answers_and_only_what_is_under_way_may_still_arrive(
         waiting = publisher.put("u", b"2")
         assert await under_way is False
         assert await waiting is False
-        assert asyncio.get_running_loop().time() - begun < 2 * DEADLINE_S
+        assert asyncio.get_running_loop().time() - begun < 2.0  # both by one deadline
 
         refused = publisher.put("u", b"3")
         assert refused.done()
@@ -288,7 +289,10 @@ async def test_it_waits_for_a_server_but_not_for_another_log(producer: MemoryPro
     await publisher.stop()
 
 
-async def test_a_stop_sends_what_waits(producer: MemoryProducer) -> None:
+async def test_a_stop_sends_what_waits(
+    producer: MemoryProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STOP_WITHIN_S", 20.0)
     async with running() as publisher:
         future = publisher.put("u", b"1")
         await turn()

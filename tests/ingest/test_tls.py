@@ -23,7 +23,7 @@ from tests.ingest.service import TRACK, Service, read_events, start
 
 HOST = "127.0.0.1"
 EVENT = b'{"event":"play","user_id":"u"}'
-NOTICED_WITHIN_S = 3 * CHECKED_EVERY_S + 2
+NOTICED_WITHIN_S = 3 * CHECKED_EVERY_S + 20
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ async def test_a_new_certificate_is_taken_under_load_and_a_damaged_one_is_not(
 
 def test_an_address_that_others_reach_needs_a_way_to_be_safe(migrated: Settings) -> None:
     named = environment_of(dataclasses.replace(migrated, host="0.0.0.0", open="yes"))
-    done = subprocess.run([TRACK, "query"], env=named, capture_output=True, timeout=30, check=False)
+    done = subprocess.run([TRACK, "query"], env=named, capture_output=True, timeout=90, check=False)
     assert done.returncode == 78
     said = done.stderr.decode()
     assert said.startswith("TRACK_HOST is 0.0.0.0, which other machines reach")

@@ -102,7 +102,7 @@ async def test_marks_of_transactions_behind_the_last_record_are_no_lag(settings:
         await asyncio.sleep(4)
         assert freshness.as_of_ms == 0  # nothing was committed
         await commit(settings, sessionizer_group(settings.namespace), topics.events, 3)
-        for _ in range(100):
+        for _ in range(300):
             if freshness.as_of_ms:
                 break
             await asyncio.sleep(0.2)

@@ -132,7 +132,7 @@ def without_values(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_all_answers_are_those_of_plain_python(http: httpx.AsyncClient, rows: Rows) -> None:
     rng = random.Random(5)
     found_something = 0

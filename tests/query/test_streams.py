@@ -28,6 +28,7 @@ from tests.query.test_app import DATES, http_of
 pytestmark = pytest.mark.anyio
 
 MANY = 2_000_000
+WITHIN_S = 20.0
 STREAM = "/sessions/list?start_date=2025-01-01&end_date=2025-12-31&limit=none&format=ndjson"
 MOST_GROWTH = 32 * 1024 * 1024
 _INSERT_MANY = """
@@ -43,7 +44,8 @@ SELECT count() FROM system.processes
 WHERE current_database = currentDatabase() AND query NOT LIKE '%system.processes%'
 """
 _SLOW = (
-    "SELECT toString(sleepEachRow(0.5)) AS value, number FROM numbers(20) SETTINGS max_block_size=1"
+    "SELECT toString(sleepEachRow(0.5)) AS value, number FROM numbers(400) "
+    "SETTINGS max_block_size=1"
 )
 
 
@@ -85,7 +87,7 @@ async def test_a_reader_that_goes_away_ends_its_stream(
             connection.sendall(f"GET {STREAM} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
             assert await running(client) == 1
-        await until(client, 0, 3.0)
+        await until(client, 0, WITHIN_S)
     assert "Traceback" not in service.log.read_text()
 
 
@@ -97,7 +99,7 @@ async def test_a_head_reads_nothing(service: Service, client: AsyncClient) -> No
         assert (found.status_code, found.content) == (200, b"")
         assert found.headers["content-type"] == "application/x-ndjson"
         assert time.monotonic() - began < 2
-    await until(client, 0, 2.0)
+    await until(client, 0, WITHIN_S)
 
 
 async def test_there_are_only_so_many_streams(store: Store) -> None:
@@ -136,16 +138,19 @@ async def test_a_stream_whose_client_is_gone_before_it_begins_keeps_no_place(
             with pytest.raises(ClientDisconnect):
                 await app(scope, receive, gone)
         assert (await http.get(STREAM)).status_code == 200
-    await until(client, 0, 3.0)
+    await until(client, 0, WITHIN_S)
 
 
 async def test_an_answer_that_nobody_waits_for_ends_its_query(
-    store: Store, client: AsyncClient
+    store: Store, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stores, "_FOR_ROWS", {**stores._FOR_ROWS, "max_execution_time": 90})
+    assert await store.is_ready()  # else it would be connecting, with queries of its own
+    await until(client, 0, WITHIN_S)
     asked = asyncio.create_task(store.ask(slow()))
-    await until(client, 1, 3.0)
+    await until(client, 1, WITHIN_S)
     asked.cancel()
-    await until(client, 0, 2.0)
+    await until(client, 0, WITHIN_S)
 
 
 async def test_the_work_for_a_client_that_has_gone_is_cancelled(
@@ -185,7 +190,7 @@ async def test_the_work_for_a_client_that_has_gone_is_cancelled(
 async def test_a_stream_that_is_cut_off_is_not_taken_for_a_whole_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "_FOR_STREAM", {**stores._FOR_STREAM, "max_execution_time": 0.3})
+    monkeypatch.setattr(stores, "_FOR_STREAM", {**stores._FOR_STREAM, "max_result_rows": MANY // 4})
     app = create_app(without_kafka(settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with (

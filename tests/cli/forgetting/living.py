@@ -92,6 +92,8 @@ class Service:
                     stderr=subprocess.STDOUT,
                 )
             self.starts += 1
+            if self._stopping:  # asked while it was being started
+                self._process.terminate()
             code = self._process.wait()
             if not self._stopping and code != EXIT_TO_BE_STARTED_AGAIN:
                 self.ended_with = code

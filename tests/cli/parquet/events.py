@@ -23,7 +23,6 @@ from processors.writer.storage import LINES
 from runtime.clickhouse import connect_sync
 from runtime.settings import Settings
 
-TODAY = datetime.now(UTC).date()
 DAY_MS = 86_400_000
 _OF_SEVERAL = re.compile(r"\bArray\((?:Dynamic|JSON|Array)\b[^']*")
 ROLLUPS = ("event_counts_15m", "user_counts_15m", "session_stats_15m")
@@ -40,9 +39,14 @@ FROM {table} WHERE toDate(received_at) = '{day}' ORDER BY ALL
 """
 
 
+def today() -> date:
+    """Return the day that it is, also where a run goes over midnight."""
+    return datetime.now(UTC).date()
+
+
 def day_before(days: int) -> date:
     """Return the day so many days ago."""
-    return TODAY - timedelta(days=days)
+    return today() - timedelta(days=days)
 
 
 class Tables:

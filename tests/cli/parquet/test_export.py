@@ -16,7 +16,7 @@ from cli.parquet.folder import Folder, open_folder, open_to_read
 from cli.parquet.footer import count_rows
 from runtime.settings import Settings
 from runtime.startup import ServerAwayError, StartupError
-from tests.cli.parquet.events import TODAY, Tables, day_before, files_of, read_manifest
+from tests.cli.parquet.events import Tables, day_before, files_of, read_manifest, today
 from tests.processors.writer.pipeline import Pipeline
 
 # The command with smaller files.
@@ -109,7 +109,7 @@ def test_a_killed_export_is_finished_by_the_next(
         for exported in manifest.days.values():
             assert exported.rows == 25
             assert [opened.find_fault(file) for file in exported.files] == [None] * 3
-    assert run_export(tables, folder) == 0
+    assert export(tables.settings, folder, rows_a_file=10)
     require_sound(tables, folder, [1, 2])
 
 
@@ -118,14 +118,14 @@ def test_an_export_that_is_killed_over_an_older_one_leaves_one_of_them(
     tables: Tables, folder: Path, failpoint: str
 ) -> None:
     tables.insert(day_before(1), 25)
-    assert run_export(tables, folder) == 0
+    assert export(tables.settings, folder, rows_a_file=10)
     tables.insert(day_before(1), 1)
     assert run_export(tables, folder, f"{failpoint}:1") == -signal.SIGKILL
     with open_to_read(folder) as (opened, manifest):
         (exported,) = manifest.days.values()
         assert exported.rows in (25, 26)
         assert all(opened.find_fault(file) is None for file in exported.files)
-    assert run_export(tables, folder) == 0
+    assert export(tables.settings, folder, rows_a_file=10)
     require_sound(tables, folder, [1])
 
 
@@ -184,8 +184,8 @@ def test_a_range_of_days(tables: Tables, folder: Path, capsys: pytest.CaptureFix
     require_sound(tables, folder, [2, 3])
     # Today is not over, and whoever names it is told so.
     capsys.readouterr()
-    assert not export(tables.settings, folder, first=day_before(1), last=TODAY)
-    assert f"✗ {TODAY}: not exported, since it is not over" in capsys.readouterr().out
+    assert not export(tables.settings, folder, first=day_before(1), last=today())
+    assert f"✗ {today()}: not exported, since it is not over" in capsys.readouterr().out
     require_sound(tables, folder, [1, 2, 3])
 
 
@@ -208,7 +208,7 @@ def test_a_day_is_not_exported_before_everything_of_it_is_written(
         assert read_manifest(tmp_path / "out")["days"] == {}
         pipeline.run_until_done()
         assert export(settings, tmp_path / "out")
-        count = pipeline.scalar(f"SELECT count() FROM events WHERE received_at < '{TODAY}'")
+        count = pipeline.scalar(f"SELECT count() FROM events WHERE received_at < '{today()}'")
         assert count > 0
         assert read_manifest(tmp_path / "out")["days"][str(day_before(1))]["rows"] == count
     finally:
@@ -224,7 +224,7 @@ def test_events_that_come_in_meanwhile_change_no_day_that_is_over(
 
     def insert() -> None:
         while not ended.is_set():
-            busy.insert(TODAY, 20)
+            busy.insert(today(), 20)
 
     busy = tables.beside()
     thread = threading.Thread(target=insert)
@@ -234,7 +234,7 @@ def test_events_that_come_in_meanwhile_change_no_day_that_is_over(
     finally:
         ended.set()
         thread.join()
-    assert tables.count("events", TODAY) > 0
+    assert tables.count("events", today()) > 0
     require_sound(tables, folder, [1, 2, 3])
 
 
@@ -333,9 +333,9 @@ def test_the_command_says_what_it_does_and_what_is_wrong(tables: Tables, folder:
     assert f"✓ {day_before(1)}: 40 events" in done.stdout
     assert tables.track("export").returncode == 2
     assert tables.track("export", "--to", str(folder), "--until", "18.1.2025").returncode == 2
-    assert tables.track("export", "--to", str(folder), "--until", str(TODAY)).returncode == 0
-    tables.insert(TODAY)
-    assert tables.track("export", "--to", str(folder), "--until", str(TODAY)).returncode == 1
+    assert tables.track("export", "--to", str(folder), "--until", str(today())).returncode == 0
+    tables.insert(today())
+    assert tables.track("export", "--to", str(folder), "--until", str(today())).returncode == 1
     away = tables.track("export", "--to", str(folder), TRACK_CLICKHOUSE="http://u:p@127.0.0.1:1")
     assert away.returncode == 70
     assert "Traceback" not in away.stderr

@@ -203,7 +203,7 @@ class Pipeline:
             "TRACK_CLICKHOUSE": self.settings.clickhouse,
             "TRACK_NAMESPACE": self.settings.namespace,
             "TRACK_PARTITIONS": str(self.settings.partitions),
-            "TRACK_SESSION_TIMEOUT_MS": "6000",
+            "TRACK_SESSION_TIMEOUT_MS": str(self.settings.session_timeout_ms),
             **more,
         }
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from anyio import wait_all_tasks_blocked
 
 import runtime.access.key_ring as module
 from runtime.access.key_ring import KeyRing
@@ -21,6 +22,11 @@ def put(path: Path, *keys: Key) -> None:
     draft = path.with_name("draft")
     draft.write_text(encode_keys(keys))
     draft.replace(path)
+
+
+def write(path: Path, *keys: Key) -> None:
+    """Write into the file that is there, as some editors do."""
+    path.write_text(encode_keys(keys) if keys else "")
 
 
 @pytest.fixture
@@ -114,3 +120,34 @@ async def test_it_looks_by_itself(
             while ring.keys is None:  # noqa: ASYNC110  # what is watched has no event
                 await asyncio.sleep(0.01)
     assert ring.find([web[1]]) == web[0]
+
+
+async def test_a_file_that_is_being_written_is_not_read(
+    path: Path, web: tuple[Key, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor empties a file and then writes: nobody is shut out between the two."""
+    put(path, web[0])
+    ring = KeyRing(path)
+    looks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def wait_for_a_look(_: float) -> None:
+        await looks.get()
+
+    async def look() -> None:
+        looks.put_nowait(None)
+        await wait_all_tasks_blocked()
+
+    monkeypatch.setattr(asyncio, "sleep", wait_for_a_look)
+    async with ring.watched():
+        await wait_all_tasks_blocked()
+        write(path)
+        await look()
+        assert ring.find([web[1]]) == web[0]
+        write(path, web[0])
+        await look()
+        await look()
+        assert ring.find([web[1]]) == web[0]
+        write(path)
+        await look()
+        await look()
+        assert ring.find([web[1]]) is None
