@@ -55,7 +55,7 @@ from runtime.ready import READY_FILE
 from runtime.settings import Settings
 from runtime.startup import StartupError
 
-_START_SECONDS = 90
+_START_SECONDS = 180
 _PR_SET_PDEATHSIG = 1
 _CLICKHOUSE = "TRACK_CLICKHOUSE"
 # Which user of the local ClickHouse each service is.

@@ -24,7 +24,7 @@ from tests.environments import foreign_environment
 
 TRACK_UP = (str(Path(sys.executable).with_name("track")), "up")
 _SERVERS = ("TRACK_KAFKA", "TRACK_CLICKHOUSE")
-_READY_SECONDS = 100
+_READY_SECONDS = 300
 _PORTS = ("HTTP", "KAFKA", "CLICKHOUSE", "CLICKHOUSE_NATIVE", "METRICS")  # one each
 _METRICS_PORTS = 8  # and so many more
 _LOWEST_PORT, _PORTS_A_WORKER, _WORKERS = 10_000, 2_500, 8

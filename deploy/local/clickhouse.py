@@ -25,7 +25,7 @@ from deploy.local.machine import free_port
 from deploy.local.processes import Program, Running, start, wait_until_ready
 from runtime.settings import ANALYST_LIMITS, Settings
 
-START_SECONDS = 60
+START_SECONDS = 180
 # A user for each task; users.xml says what each may do.
 ADMIN, WRITER, QUERY, CHECK, EXPORTER, ANALYST = USERS = (
     "track", "writer", "query", "check", "exporter", "analyst"

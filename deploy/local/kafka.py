@@ -22,7 +22,7 @@ from deploy.local import downloads
 from deploy.local.machine import free_port
 from deploy.local.processes import Program, Running, ServerError, start, wait_until_ready
 
-START_SECONDS = 60
+START_SECONDS = 180
 _GRACE_S = 20
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -279,9 +279,14 @@ def _format(folder: Path, class_path: str, data: Path, security: Security | None
     command += ["format", "--cluster-id", new_cluster_id(), "--config", str(properties)]
     for user, password in security.passwords.items() if security else ():
         command += ["--add-scram", f'SCRAM-SHA-512=[name="{user}",password="{password}"]']
-    done = subprocess.run(
-        command, env=_environment(), capture_output=True, timeout=START_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, env=_environment(), capture_output=True, timeout=START_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServerError(
+            f"Kafka's data folder {data} was not formatted within {START_SECONDS} s."
+        ) from error
     if done.returncode != 0:
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
         raise ServerError(f"Kafka's data folder {data} could not be formatted: {said[-400:]}")

@@ -62,7 +62,12 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
     second start over TLS).
     """
     stopping = asyncio.create_task(consumer.stop())
-    await asyncio.wait({stopping}, timeout=_STOP_PAUSE_S)
+    try:
+        await asyncio.wait({stopping}, timeout=_STOP_PAUSE_S)
+    except asyncio.CancelledError:  # whoever gives up must leave nothing behind
+        await asyncio.wait({stopping}, timeout=_STOP_PAUSE_S)
+        await cancel(stopping)
+        raise
     await cancel(stopping)
     if not stopping.cancelled():
         stopping.result()

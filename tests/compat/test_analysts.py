@@ -15,7 +15,6 @@ from tests.environments import foreign_environment
 from tests.sql.asked import Weeks, filled_stack
 from tests.sql.documented import PAGE
 
-pytestmark = pytest.mark.timeout(600)
 _OTHERS = PAGE.read_text().partition("## Other programs")[2]
 _PROGRAM = re.compile(
     r"^### (?P<name>.+)\n(?P<words>(?:(?!###|```python).*\n)*)"

@@ -54,7 +54,6 @@ every_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda each: e
 
 
 @every_library
-@pytest.mark.timeout(200)
 def test_what_is_told_to_be_sent_is_counted_once(service: Service, library: Library) -> None:
     word = f"load of {library.name}"
     events = pairs(word, PAIRS, USERS)

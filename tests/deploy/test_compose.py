@@ -55,7 +55,6 @@ def services(compose: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(400)
 def test_it_follows_the_schema(compose: dict[str, Any]) -> None:
     compose = {key: value for key, value in compose.items() if key != "name"}  # a later addition
     jsonschema.Draft201909Validator(compose_schema()).validate(compose)

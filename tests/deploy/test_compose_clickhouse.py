@@ -42,8 +42,6 @@ library, config, data, http, native = sys.argv[1:]
 main(library, config, data, (http, native))
 """
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @dataclass(frozen=True, slots=True)
 class Server:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def test_one_that_ignores_the_wish_is_killed_after_its_grace(tmp_path: Path) -> 
     code = f"{ignoring}; print(1, flush=True); time.sleep(60)"
     running = start(program(tmp_path, code), tmp_path / "run")
     while not running.program.log.read_text():
-        pass
+        assert running.exit_code is None
+        time.sleep(0.01)
     assert not running.stop()
     assert running.exit_code == -signal.SIGKILL
 

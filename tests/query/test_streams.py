@@ -62,7 +62,6 @@ def service(settings: Settings, client: AsyncClient, tmp_path: Path) -> Iterator
         yield running
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.usefixtures("many")
 async def test_a_stream_of_millions_takes_no_memory(service: Service) -> None:
     before, lines = memory_of(service), 0
@@ -77,7 +76,6 @@ async def test_a_stream_of_millions_takes_no_memory(service: Service) -> None:
     assert memory_of(service, "VmHWM") - before < MOST_GROWTH
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.usefixtures("many")
 async def test_a_reader_that_goes_away_ends_its_stream(
     service: Service, client: AsyncClient

@@ -21,7 +21,6 @@ from tests.sql.asked import Weeks, filled_stack
 from tests.sql.documented import PAGE, Asked, limits, questions, tables, with_answers, with_part
 from tests.sql.tools import GRAFANA, GRAFANA_SETTINGS, METABASE
 
-pytestmark = pytest.mark.timeout(400)
 TEXT = PAGE.read_text()
 QUESTIONS = questions(TEXT)
 ROLLUPS = {rollup.name for base in BASE_TABLES for rollup in base.rollups}

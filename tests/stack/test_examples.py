@@ -6,8 +6,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from deploy.local.machine import free_port
 from tests.environments import foreign_environment
 from tests.running_stack import RunningStack
@@ -15,7 +13,6 @@ from tests.running_stack import RunningStack
 SCRIPT = Path(__file__).parents[2] / "examples.sh"
 
 
-@pytest.mark.timeout(240)
 def test_every_example_has_its_answer(stack: RunningStack) -> None:
     done = _run(stack.http)
     assert done.returncode == 0, done.stdout
@@ -23,7 +20,6 @@ def test_every_example_has_its_answer(stack: RunningStack) -> None:
     assert re.search(r"All \d\d checks passed\.", done.stdout)
 
 
-@pytest.mark.timeout(240)
 def test_it_can_be_repeated_and_takes_the_port_of_the_stack(stack: RunningStack) -> None:
     port = stack.http.rpartition(":")[2]
     done = _run(environment={"TRACK_PORT": port})

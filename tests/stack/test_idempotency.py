@@ -166,7 +166,6 @@ async def counted(stack: Stack) -> list[Any]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 def test_repeated_over_a_kill_of_everything_each_id_is_counted_once(tmp_path: Path) -> None:
     environment = stack_environment(tmp_path, TRACK_SESSION_TIMEOUT_MS="6000")
     output = tmp_path / "output"

@@ -44,13 +44,12 @@ from tests.conftest import Servers, settings_on
 from tests.environments import environment_of
 
 pytestmark = [
-    pytest.mark.timeout(240),
     pytest.mark.anyio,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates"),
 ]
 TRACK = str(Path(sys.executable).with_name("track"))
 ROOT, STRANGER = "root", "stranger"
-WITHIN_S = 60.0
+WITHIN_S = 240.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -345,7 +344,7 @@ async def _read(secured: Secured, user: str, topic: str, group: str | None = Non
             consumer.assign([TopicPartition(topic, 0)])
         else:
             consumer.subscribe([topic])
-        end = time.monotonic() + 10
+        end = time.monotonic() + WITHIN_S
         while time.monotonic() < end and len(found) < 22:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 found += records

@@ -53,7 +53,6 @@ def stalling(settings: Settings, folder: Path, service: str, failpoint: str) -> 
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 def test_a_processor_that_stands_still_is_ended_and_its_heir_goes_on(
     settings: Settings, tmp_path: Path
 ) -> None:

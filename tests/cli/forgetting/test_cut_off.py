@@ -48,7 +48,6 @@ def test_it_is_killed_and_done_again(living: Living) -> None:
         assert "✗" not in living.say("verify")
 
 
-@pytest.mark.timeout(600)
 def test_it_is_killed_at_every_point_and_done_again(living: Living) -> None:
     with living.working():
         for name in FAILPOINTS:
@@ -126,7 +125,6 @@ class Load(threading.Thread):
             self.sent += 1
 
 
-@pytest.mark.timeout(300)
 def test_under_load_log_and_mark_say_what_there_is(living: Living) -> None:
     user_id, others = "busy", [f"other-{number}" for number in range(20)]
     with living.working():

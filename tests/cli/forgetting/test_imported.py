@@ -107,7 +107,6 @@ def is_nowhere(living: Living, folder: Path, user_id: str, others: object) -> No
     assert "0 days imported now" in living.say("import", str(folder))
 
 
-@pytest.mark.timeout(240)
 def test_whoever_is_forgotten_is_in_no_imported_day(living: Living, folder: Path) -> None:
     user_id = "first"
     import_days(living.settings, folder)
@@ -130,7 +129,6 @@ def test_whoever_is_forgotten_is_in_no_imported_day(living: Living, folder: Path
         is_nowhere(living, folder, user_id, others)
 
 
-@pytest.mark.timeout(240)
 def test_an_import_is_overtaken_by_a_forgetting(living: Living, folder: Path) -> None:
     with living.working():
         # Loaded and about to be shown, but not told of the mark: its table is dropped.
@@ -153,7 +151,6 @@ def test_an_import_is_overtaken_by_a_forgetting(living: Living, folder: Path) ->
         is_nowhere(living, folder, "second", others)
 
 
-@pytest.mark.timeout(240)
 def test_rows_that_a_backup_has_brought_back_are_said_and_mended(
     living: Living, folder: Path
 ) -> None:

@@ -236,7 +236,6 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_repair_that_is_cut_off_at_every_point_is_finished_by_the_next(
     broken: Broken, capsys: pytest.CaptureFixture[str]
 ) -> None:

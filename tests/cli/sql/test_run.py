@@ -29,7 +29,6 @@ from tests.conftest import Servers, settings_on
 from tests.environments import environment_of, foreign_environment
 from tests.query.rows import Event, insert
 
-pytestmark = pytest.mark.timeout(120)
 HOSTILE = ["ann", "\x1b[31mred\x07", "\x9b2J", "a\tb\nc", "日本", '"quoted", and more', "'; DROP"]
 _WITHIN_S = 40
 

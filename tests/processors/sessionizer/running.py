@@ -38,11 +38,17 @@ _SEEN_WITHIN_S = 30.0
 class Sessionizer:
     """A process; its words go to a file."""
 
-    def __init__(self, settings: Settings, output: Path, **environment: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        output: Path,
+        command: Sequence[str] = (TRACK, "sessionizer"),
+        **environment: str,
+    ) -> None:
         self.output = output
         with output.open("ab") as file:
             self.process = subprocess.Popen(
-                [TRACK, "sessionizer"],
+                command,
                 env={**_environment(settings), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=file,

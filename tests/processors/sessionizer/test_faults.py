@@ -8,6 +8,7 @@ import gc
 import json
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -231,11 +232,15 @@ def test_workers_joining_and_leaving(settings: Settings, tmp_path: Path) -> None
         if others[-1].process.poll() == 70:
             others.append(Sessionizer(settings, tmp_path / "second"))
 
+    def both_have_joined() -> bool:
+        supervise()
+        return all("Assigned partitions" in each.words() for each in (first, others[-1]))
+
     try:
         asyncio.run(produce(settings, seed=7, events=600))
         others.append(Sessionizer(settings, tmp_path / "second"))
         asyncio.run(produce(settings, seed=8, events=600))
-        time.sleep(3)
+        _wait_for(both_have_joined, 90)
         first.stop()
         asyncio.run(produce(settings, seed=9, events=600))
         asyncio.run(wait_until_processed(settings, supervise))
@@ -247,17 +252,29 @@ def test_workers_joining_and_leaving(settings: Settings, tmp_path: Path) -> None
             each.stop()
 
 
+# Another process has to start while the restore of this one stands still.
+_PATIENT_SESSIONIZER = """
+from processors.sessionizer import restore
+restore.STEP_WITHIN_S = 200.0
+from cli.main import track
+track(["sessionizer"])
+"""
+
+
 def test_another_joins_while_a_restore_gets_no_further(settings: Settings, tmp_path: Path) -> None:
     """The slow one lets go at once: the group does not wait for what it was restoring."""
     asyncio.run(run_migrations(settings))
     asyncio.run(produce(settings, seed=12, events=400))
-    slow = Sessionizer(settings, tmp_path / "slow", **{FAILPOINT: f"{RESTORE_STALLS}:1:stall"})
+    stalling = {FAILPOINT: f"{RESTORE_STALLS}:1:stall"}
+    slow = Sessionizer(
+        settings, tmp_path / "slow", (sys.executable, "-c", _PATIENT_SESSIONIZER), **stalling
+    )
     others: list[Sessionizer] = []
     try:
-        _wait_for(lambda: "Assigned partitions" in slow.words(), 30)
+        _wait_for(lambda: "Assigned partitions" in slow.words(), 90)
         others.append(Sessionizer(settings, tmp_path / "other"))
-        _wait_for(lambda: "goes on at offset" in others[0].words(), 15)
-        _wait_for(lambda: slow.words().count("Assigned partitions") == 2, 5)
+        _wait_for(lambda: "goes on at offset" in others[0].words(), 90)
+        _wait_for(lambda: slow.words().count("Assigned partitions") >= 2, 20)
         assert slow.process.poll() is None, slow.words()
         slow.stop()
         others.append(Sessionizer(settings, tmp_path / "again"))
@@ -311,14 +328,19 @@ def test_a_position_that_does_not_fit_is_refused(
 def test_the_position_and_the_hint_stand_at_the_end(settings: Settings, tmp_path: Path) -> None:
     asyncio.run(run_migrations(settings))
     asyncio.run(produce(settings, seed=11, events=100))
-    with sessionizer(settings, tmp_path / "output"):
+    with sessionizer(settings, tmp_path / "output") as running:
         asyncio.run(wait_until_processed(settings))
-        time.sleep(2.5)
+        _wait_for_hints(settings, running)
 
+
+def _wait_for_hints(settings: Settings, running: Sessionizer) -> None:
+    """Wait until the group's offsets are where the positions are."""
     states = asyncio.run(read_topic(settings, Topics.of(settings.namespace).state))
-    assert asyncio.run(_hints(settings)) == {
-        number: position_of(rows).next for number, rows in states.items()
-    }
+    ends = {number: position_of(rows).next for number, rows in states.items()}
+    deadline = time.monotonic() + 30
+    while (hints := asyncio.run(_hints(settings))) != ends:
+        assert time.monotonic() < deadline, f"{hints}, not {ends}: {running.words()}"
+        time.sleep(0.2)
 
 
 def test_a_hint_that_is_owed_is_given_without_a_record(settings: Settings, tmp_path: Path) -> None:
@@ -329,12 +351,7 @@ def test_a_hint_that_is_owed_is_given_without_a_record(settings: Settings, tmp_p
         asyncio.run(wait_until_processed(settings))
     delete_group(settings.kafka, sessionizer_group(settings.namespace))
     with sessionizer(settings, tmp_path / "idle") as idle:
-        states = asyncio.run(read_topic(settings, Topics.of(settings.namespace).state))
-        ends = {number: position_of(rows).next for number, rows in states.items()}
-        deadline = time.monotonic() + 30
-        while (hints := asyncio.run(_hints(settings))) != ends:
-            assert time.monotonic() < deadline, f"{hints}, not {ends}: {idle.words()}"
-            time.sleep(0.2)
+        _wait_for_hints(settings, idle)
 
 
 def test_a_producer_that_was_fenced_within_its_commit_is_closed(settings: Settings) -> None:

@@ -224,9 +224,9 @@ class Pipeline:
                 text=True,
             )
             try:
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + 150
                 while process.poll() is None and not ready.exists():
-                    assert time.monotonic() < deadline, "the writer has not begun within 60 s"
+                    assert time.monotonic() < deadline, "the writer has not begun within 150 s"
                     time.sleep(0.02)
                 yield process
             finally:

@@ -20,7 +20,7 @@ def test_nothing_is_lost_or_doubled_without_a_kill(pipeline: Pipeline) -> None:
     with pipeline.writer() as process:
         pipeline.wait_until_done(40, process)
         pipeline.produce(200)
-        pipeline.wait_until_done(20, process)
+        pipeline.wait_until_done(60, process)
     pipeline.assert_tables_equal_log()
     pipeline.run_until_done()
     pipeline.assert_tables_equal_log()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -93,12 +94,20 @@ def test_answers_that_get_lost_double_nothing(pipeline: Pipeline) -> None:
     pipeline.run_until_done()
 
 
-def test_clickhouse_away_at_the_start_and_later(pipeline: Pipeline) -> None:
+def _open_later(wire: _Wire, folder: Path) -> None:
+    """Let the writer through five seconds after it has said that nobody answers."""
+    while not any("does not say how far" in each.read_text() for each in folder.glob("*.log")):
+        time.sleep(0.1)
+    time.sleep(5)
+    wire.closed = False
+
+
+def test_clickhouse_away_at_the_start_and_later(pipeline: Pipeline, tmp_path: Path) -> None:
     """For longer than the watchdog's patience, each time: whoever waits for a server is excused."""
     pipeline.produce(100)
     with _wire(pipeline) as (wire, url):
         wire.closed = True
-        opened = threading.Timer(5, setattr, (wire, "closed", False))
+        opened = threading.Thread(target=_open_later, args=(wire, tmp_path), daemon=True)
         opened.start()
         with pipeline.writer(TRACK_CLICKHOUSE=url, TRACK_WATCHDOG_S="4") as process:
             pipeline.wait_until_done(40, process)

@@ -23,7 +23,12 @@ from runtime.http.exchanges import (
 from runtime.http.patience import IDLE_S
 from runtime.http.protocol import MAX_HEADERS, HTTPProtocol
 from runtime.http.refusals import BUSY, HTTPS_REQUIRED
-from tests.runtime.http.connections import Connections, MemoryTransport, answer_with_the_body
+from tests.runtime.http.connections import (
+    Connections,
+    MemoryTransport,
+    answer_with_the_body,
+    settle,
+)
 
 pytestmark = pytest.mark.anyio
 AT = b"/at-once"
@@ -107,7 +112,7 @@ async def test_what_is_no_whole_post_to_the_very_route_goes_through_asgi(
     protocol, transport = connections(later).connect()
     for piece in request_in_pieces:
         protocol.data_received(piece)
-        await asyncio.sleep(0.01)
+        await settle()
     assert later.kept == []
     assert bodies(transport) == [b"two"]
     assert b"by: asgi" in transport.sent
@@ -135,9 +140,9 @@ async def test_a_chunked_body_that_comes_as_a_whole_is_one() -> None:
 async def test_what_is_declined_goes_through_asgi_as_it_came() -> None:
     protocol, transport = connections(lambda _: False).connect()
     protocol.data_received(post(b"one") + post(b"two"))
-    await asyncio.sleep(0.01)
+    await settle()
     protocol.data_received(post(b"three"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"one", b"two", b"three"]
     assert transport.sent.count(b"by: asgi") == 3
     protocol.connection_lost(None)
@@ -148,11 +153,11 @@ async def test_answers_keep_their_order() -> None:
     protocol, transport = connections(later).connect()
     protocol.data_received(post(b"one") + post(b"two"))
     protocol.data_received(post(b"three"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent == b""
     (exchange,) = later.kept
     answer(exchange)
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"one", b"two", b"three"]
     protocol.data_received(post(b"four"))
     answer(later.kept.pop())
@@ -214,10 +219,10 @@ async def test_what_has_come_of_a_body_is_seen_before_the_rest() -> None:
 
     protocol, _ = Connections(keep, at_once={AT: answer}).connect()
     protocol.data_received(post(b"one")[:-1])
-    await asyncio.sleep(0.01)
+    await settle()
     assert pieces == [b"on"]
     protocol.connection_lost(None)
-    await asyncio.sleep(0.01)
+    await settle()
 
 
 async def test_a_client_that_has_gone_gets_nothing_and_leaves_nothing() -> None:
@@ -258,10 +263,10 @@ async def test_a_client_that_does_not_read_is_waited_for() -> None:
     protocol, transport = connections(answer).connect()
     protocol.pause_writing()
     protocol.data_received(post(b"one"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent == b""
     protocol.resume_writing()
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"one"]
     protocol.connection_lost(None)
 
@@ -270,7 +275,7 @@ async def test_what_was_written_before_goes_out_before() -> None:
     protocol, transport = connections(answer).connect()
     protocol.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nzero")
     protocol.data_received(post(b"one"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"zero", b"one"]
     protocol.connection_lost(None)
 
@@ -302,13 +307,13 @@ async def test_behind_a_known_head_bodies_in_pieces_and_requests_in_line_are_wha
     protocol, transport = connections(answer).connect()
     protocol.data_received(post(b"one"))
     protocol.data_received(post(b"two")[:-1])
-    await asyncio.sleep(0.01)
+    await settle()
     protocol.data_received(b"o")
-    await asyncio.sleep(0.01)
+    await settle()
     protocol.data_received(post(b"six") + post(b"ten") + post(b"two")[:30])
-    await asyncio.sleep(0.01)
+    await settle()
     protocol.data_received(post(b"two")[30:])
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"one", b"two", b"six", b"ten", b"two"]
     protocol.connection_lost(None)
 
@@ -318,7 +323,7 @@ async def test_behind_half_a_head_a_known_one_is_what_it_is_there() -> None:
     protocol.data_received(post(b"one"))
     protocol.data_received(b"POST /other HTTP/1.1\r\nX: ")
     protocol.data_received(post(b"one"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"one", b"one"]
     assert b"by: asgi" in transport.sent
     protocol.connection_lost(None)
@@ -354,10 +359,10 @@ async def test_behind_a_known_head_answers_keep_their_order() -> None:
     answer(later.kept.pop())
     protocol.data_received(post(b"two"))
     protocol.data_received(post(b"six"))
-    await asyncio.sleep(0.01)
+    await settle()
     (exchange,) = later.kept
     answer(exchange)
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"one", b"two", b"six"]
     protocol.connection_lost(None)
 
@@ -388,7 +393,7 @@ async def test_a_known_head_that_is_declined_after_all_counts_once() -> None:
     accepts[0] = False
     protocol.data_received(post(b"two"))
     assert process.budget.free == free - 3
-    await asyncio.sleep(0.01)
+    await settle()
     assert bodies(transport) == [b"one", b"two"]
     assert process.budget.free == free
     protocol.connection_lost(None)
@@ -489,7 +494,7 @@ async def test_what_is_refused_by_its_form_is_never_taken(
     later = Later()
     protocol, transport = connections(later).connect()
     protocol.data_received(request_bytes)
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.startswith(b"HTTP/1.1 " + status)
     assert transport.is_ended
     assert later.kept == []

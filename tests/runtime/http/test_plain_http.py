@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from runtime.http.plain_http import objections_to
 from runtime.http.proxies import Proxies, is_loopback
 from runtime.http.refusals import HTTPS_REQUIRED
-from tests.runtime.http.connections import Connections
+from tests.runtime.http.connections import Connections, settle
 
 PROXIES = Proxies.parse("10.0.0.7, 10.1.0.0/16,fd00::/8, 127.0.0.9")
 HTTPS = [(b"x-forwarded-proto", b"https")]
@@ -81,7 +79,7 @@ def test_no_proxies_name_nobody() -> None:
 async def test_a_plain_request_is_refused_before_its_body() -> None:
     protocol, transport = Connections(object_to=objections_to(Proxies())).connect("192.0.2.1")
     protocol.data_received(b"POST /track HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent == HTTPS_REQUIRED
     assert transport.sent.startswith(b"HTTP/1.1 403 Forbidden\r\n")
     assert b'"code":"https_required","message":"Use https: ' in transport.sent
@@ -93,8 +91,8 @@ async def test_health_is_told_plainly_on_the_same_connection_again_and_again() -
     protocol, transport = Connections(object_to=objections_to(Proxies())).connect("192.0.2.1")
     for number in range(1, 4):
         protocol.data_received(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
-        await asyncio.sleep(0.01)
+        await settle()
         assert transport.sent.count(b"HTTP/1.1 200") == number
     protocol.data_received(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.endswith(HTTPS_REQUIRED)

@@ -19,7 +19,7 @@ from runtime.http.patience import (
     REST_WITHIN_S,
 )
 from runtime.http.protocol import HTTPProtocol
-from tests.runtime.http.connections import POST, REQUEST, Connections, answer_with_the_body
+from tests.runtime.http.connections import POST, REQUEST, Connections, answer_with_the_body, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ async def test_an_answer_is_one_write() -> None:
     protocol, transport = Connections().connect()
     for number in range(1, 3):
         protocol.data_received(REQUEST)
-        await asyncio.sleep(0.01)
+        await settle()
         assert len(transport.writes) == number
         assert transport.writes[-1].startswith(b"HTTP/1.1 200 OK\r\n")
         assert transport.writes[-1].endswith(b"\r\n\r\nok")
@@ -48,7 +48,7 @@ async def test_an_answer_is_one_write() -> None:
 async def test_what_is_written_before_a_close_goes_out() -> None:
     protocol, transport = Connections().connect()
     protocol.data_received(REQUEST.replace(b"Host", b"Connection: close\r\nHost"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert b"".join(transport.writes).endswith(b"ok")
     assert transport.is_closed
     protocol.connection_lost(None)
@@ -61,7 +61,7 @@ async def test_what_is_not_http_is_refused() -> None:
     assert b'"code":"invalid_request"' in transport.sent
     assert transport.is_ended
     protocol.data_received(REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.count(b"HTTP/1.1") == 1
     protocol.connection_lost(None)
 
@@ -70,7 +70,7 @@ async def test_what_is_not_http_is_refused() -> None:
 async def test_connect_is_refused_and_nothing_else(target: bytes) -> None:
     protocol, transport = Connections().connect()
     protocol.data_received(REQUEST + b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % target + REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     first, second = transport.sent.split(b"HTTP/1.1 ")[1:]
     assert (first[:4], second[:4]) == (b"200 ", b"400 ")
     assert transport.is_ended
@@ -84,7 +84,7 @@ async def test_what_is_written_to_a_client_that_goes_in_the_same_turn_is_dropped
     protocol.data_received(REQUEST)
     protocol.transport.write(b"late")
     transport.abort()
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.writes == []
     protocol.connection_lost(None)
     assert failures == []
@@ -96,7 +96,7 @@ async def test_what_is_written_behind_the_end_is_dropped(failures: list[object])
     protocol.data_received(
         b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     )
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.is_ended
     assert transport.sent.count(b"HTTP/1.1") == 1
     protocol.connection_lost(None)
@@ -122,7 +122,7 @@ async def test_a_connection_without_a_request_is_closed() -> None:
     process = Connections()
     (silent, closed), (used, kept) = process.connect(), process.connect()
     used.data_received(REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     process.pass_time(HEAD_WITHIN_S - 1)
     silent.data_received(b"POST /track HTTP/1.1\r\nHost: ")
     process.pass_time(1)
@@ -138,7 +138,7 @@ async def test_a_head_that_trickles_in_is_given_up_on_a_used_connection_too() ->
     process = Connections()
     protocol, transport = process.connect()
     protocol.data_received(REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     protocol.data_received(b"GET / HTTP/1.1\r\nA: ")
     for _ in range(HEAD_WITHIN_S):
         assert not transport.is_closed
@@ -161,9 +161,9 @@ async def test_the_rest_of_a_body_that_was_answered_already_has_its_time() -> No
     (whole, kept), (endless, closed) = process.connect(), process.connect()
     for protocol in (whole, endless):
         protocol.data_received(POST + b"1")
-    await asyncio.sleep(0.01)
+    await settle()
     whole.data_received(b"2345" + REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     assert kept.sent.count(b"HTTP/1.1 200") == 2
     for _ in range(REST_WITHIN_S):
         assert not closed.is_closed
@@ -198,7 +198,7 @@ async def test_a_client_that_does_not_let_go_is_dropped() -> None:
     process = Connections()
     protocol, transport = process.connect()
     protocol.data_received(REQUEST.replace(b"Host", b"Connection: close\r\nHost"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.is_closed
     process.pass_time(CLOSED_WITHIN_S)
     assert transport.is_aborted
@@ -222,7 +222,7 @@ async def test_a_head_beyond_its_bounds_is_refused(
     protocol, transport = Connections().connect()
     for begin in range(0, len(head), at_once):
         protocol.data_received(head[begin : begin + at_once])
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.startswith(b"HTTP/1.1 " + status)
     assert transport.sent.count(b"HTTP/1.1") == 1
     assert transport.is_ended
@@ -236,14 +236,14 @@ async def test_a_head_within_its_bounds_is_taken() -> None:
     for at_once in (1, 777, 1 << 20):
         for begin in range(0, len(head), at_once):
             protocol.data_received(head[begin : begin + at_once])
-        await asyncio.sleep(0.01)
+        await settle()
     assert transport.sent.count(b"HTTP/1.1 200 OK") == 3
 
 
 async def test_a_refusal_waits_for_its_turn() -> None:
     protocol, transport = Connections(answer_with_the_body).connect()
     protocol.data_received(POST + b"first" + POST + b"other" + b"rubbish\r\n\r\n" + REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     first, second, third = transport.sent.split(b"HTTP/1.1 ")[1:]
     assert first.endswith(b"first")
     assert second.endswith(b"other")
@@ -255,13 +255,13 @@ async def test_a_body_that_breaks_its_own_rules_is_the_request_that_is_refused()
     protocol, transport = Connections(answer_with_the_body).connect()
     chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     protocol.data_received(POST + b"first" + chunked + b"zz\r\n")
-    await asyncio.sleep(0.01)
+    await settle()
     first, second = transport.sent.split(b"HTTP/1.1 ")[1:]
     assert first.endswith(b"first")
     assert second.startswith(b"400 ")
     protocol, transport = Connections(answer_with_the_body).connect()
     protocol.data_received(chunked + b"zz\r\n")
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.startswith(b"HTTP/1.1 400 ")
     assert transport.sent.count(b"HTTP/1.1") == 1
 
@@ -269,7 +269,7 @@ async def test_a_body_that_breaks_its_own_rules_is_the_request_that_is_refused()
 async def test_a_line_of_requests_that_is_too_long_is_cut_behind_the_last_one_taken() -> None:
     protocol, transport = Connections().connect()
     protocol.data_received(REQUEST * 1000)
-    await asyncio.sleep(0.05)
+    await settle()
     assert transport.sent.count(b"HTTP/1.1 200 OK") == module.MAX_PIPELINED + 1
     assert transport.is_closed
 
@@ -278,7 +278,7 @@ async def test_bodies_in_line_have_a_bound_together() -> None:
     protocol, transport = Connections().connect()
     long = POST.replace(b"5", b"30000") + b"b" * 30_000
     protocol.data_received(long * 30)
-    await asyncio.sleep(0.05)
+    await settle()
     assert 1 < transport.sent.count(b"HTTP/1.1 200 OK") < 8
     assert transport.is_closed
 
@@ -295,10 +295,10 @@ async def test_an_offer_of_another_protocol_is_passed_over(body: bytes) -> None:
     )
     for number in range(1, 4):
         protocol.data_received(request)
-        await asyncio.sleep(0.01)
+        await settle()
         assert transport.sent.count(b"HTTP/1.1 200 OK") == number
     protocol.data_received(request * 3)
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.count(b"HTTP/1.1 200 OK") == 6
     assert not transport.is_closed
 
@@ -306,7 +306,7 @@ async def test_an_offer_of_another_protocol_is_passed_over(body: bytes) -> None:
 async def test_the_bytes_of_a_body_that_nobody_read_are_not_kept() -> None:
     protocol, transport = Connections().connect()
     protocol.data_received(POST.replace(b"5", b"60000") + b"b" * 60_000)
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.count(b"HTTP/1.1 200 OK") == 1
     assert not protocol.cycle.body
 
@@ -315,7 +315,7 @@ async def test_a_client_that_has_closed_its_side_is_answered() -> None:
     protocol, transport = Connections(answer_with_the_body).connect()
     protocol.data_received(POST + b"hello")
     assert protocol.eof_received()
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.endswith(b"hello")
     assert b"connection: close" in transport.sent
     assert transport.is_closed
@@ -328,13 +328,13 @@ async def test_at_the_end_a_last_request_is_answered_and_its_connection_closed()
     process = Connections()
     (asking, answered), (_, idle) = process.connect(), process.connect()
     asking.data_received(REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     process.patience.is_ending = True
     for protocol in list(process.state.connections):
         protocol.shutdown()
     assert not answered.is_closed
     asking.data_received(REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     assert answered.sent.count(b"HTTP/1.1 200 OK") == 2
     assert answered.sent.count(b"connection: close") == 1
     assert answered.is_closed
@@ -349,14 +349,14 @@ async def test_bodies_are_counted_as_they_come_and_given_back() -> None:
     long = POST.replace(b"5", b"50000")
     protocol.data_received(long + b"b" * 30_000)
     lost.data_received(long + b"b" * 40_000)
-    await asyncio.sleep(0.01)
+    await settle()
     assert process.budget.free == 130_000
     protocol.data_received(b"b" * 20_000)
-    await asyncio.sleep(0.01)
+    await settle()
     assert transport.sent.count(b"HTTP/1.1 200 OK") == 1
     assert process.budget.free == 160_000
     protocol.data_received(POST + b"first" + POST + b"other")
-    await asyncio.sleep(0.01)
+    await settle()
     lost.connection_lost(None)
     assert process.budget.free == 200_000
 
@@ -366,7 +366,7 @@ async def test_beyond_the_budget_a_body_is_refused_and_another_request_is_not() 
     (holding, served), (late, refused) = process.connect(), process.connect()
     holding.data_received(POST.replace(b"5", b"60000") + b"b" * 50_000)
     late.data_received(REQUEST)
-    await asyncio.sleep(0.01)
+    await settle()
     assert refused.sent.startswith(b"HTTP/1.1 200 OK")
     late.data_received(POST.replace(b"Host", b"Expect: 100-continue\r\nHost"))
     assert b'"code":"overloaded"' in refused.sent
@@ -374,7 +374,7 @@ async def test_beyond_the_budget_a_body_is_refused_and_another_request_is_not() 
     assert b"100 Continue" not in refused.sent
     assert refused.is_ended
     holding.data_received(b"b" * 10_000)
-    await asyncio.sleep(0.01)
+    await settle()
     assert served.sent.startswith(b"HTTP/1.1 200 OK")
     assert process.budget.free == 100_000
 
@@ -385,7 +385,7 @@ async def test_what_comes_at_once_is_refused_before_anybody_has_looked_at_it() -
     for protocol, _ in connections:
         protocol.data_received(POST.replace(b"5", b"60000") + b"b" * 60_000)
         assert process.budget.free >= 0
-    await asyncio.sleep(0.01)
+    await settle()
     statuses = [transport.sent.split()[1] for _, transport in connections]
     assert statuses == [b"200"] * 2 + [b"503"] * 8
     for protocol, _ in connections:
@@ -410,10 +410,12 @@ async def test_a_client_that_reads_nothing_of_a_long_answer_is_dropped() -> None
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(REQUEST)
-        await asyncio.sleep(0.3)
-        (protocol,) = process.state.connections
-        assert isinstance(protocol, HTTPProtocol)
-        assert protocol.flow.write_paused
+        async with asyncio.timeout(10):
+            while not any(  # noqa: ASYNC110
+                isinstance(each, HTTPProtocol) and each.flow.write_paused
+                for each in process.state.connections
+            ):
+                await asyncio.sleep(0.01)
         process.pass_time(ANSWER_TAKEN_WITHIN_S)
         await asyncio.wait_for(written.wait(), 5)
         assert not process.state.connections
@@ -432,7 +434,7 @@ async def test_bodies_that_were_begun_in_time_are_refused_where_they_grow_too_la
     second.data_received(b"b" * 60_000)
     assert process.budget.free >= 0
     first.data_received(b"b" * 1000)
-    await asyncio.sleep(0.01)
+    await settle()
     assert served.sent.startswith(b"HTTP/1.1 200 OK")
     assert b'"code":"overloaded"' in refused.sent
     second.connection_lost(None)
@@ -443,6 +445,6 @@ async def test_a_head_that_begins_behind_a_request_has_its_deadline_too() -> Non
     process = Connections()
     protocol, transport = process.connect()
     protocol.data_received(REQUEST + b"GET / HTTP/1.1\r\nA: ")
-    await asyncio.sleep(0.01)
+    await settle()
     process.pass_time(HEAD_WITHIN_S)
     assert transport.is_closed
