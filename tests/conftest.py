@@ -20,6 +20,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from deploy.local.clickhouse import start_clickhouse
 from deploy.local.kafka import start_kafka
@@ -43,6 +44,7 @@ if "CI" not in os.environ:
 
 _PARTITIONS = 4
 _SHARED = "servers"
+_OF_THE_STACK = "tests/stack"  # of the files in it, not of those below
 INPUTS = "inputs"  # under this name a fuzzing test says how many it has tried
 _taken: list[str] = []
 
@@ -87,6 +89,21 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure() -> None:
     """Stop the servers that the workers shared."""
     _shared_ends.close()
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # its library has no types
+    """Gives a file to one worker; and to one all that share a whole stack, which starts it once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        folder = file.rpartition("/")[0]
+        return folder if folder == _OF_THE_STACK else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Deal out tests as `_ByFile` does where `make test` asks for that."""
+    return _ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture

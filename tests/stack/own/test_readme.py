@@ -18,7 +18,7 @@ from tests.benchmarks.programs import beside_python
 from tests.environments import foreign_environment
 from tests.running_stack import RunningStack, running_stack
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A command, and all that stands below it up to the next one.
