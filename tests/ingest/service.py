@@ -126,12 +126,21 @@ class Record:
         return fields.get("event_id") if isinstance(fields, dict) else None
 
 
+# What was read before, and where to go on: a module's topic is asked for again and again.
+_Known = tuple[list[Record], dict[TopicPartition, int]]
+_known: dict[tuple[str, str], _Known] = {}
+
+
 def read_events(settings: Settings) -> list[Record]:
-    """Return all records of the topic `events`."""
-    return asyncio.run(_read(settings.kafka, Topics.of(settings.namespace).events))
+    """Return all records of the topic `events`; those of a partition are in order."""
+    where = settings.kafka, Topics.of(settings.namespace).events
+    known, begins = _known.get(where, ([], {}))
+    more, ends = asyncio.run(_read(*where, begins))
+    _known[where] = [*known, *more], ends
+    return [*known, *more]
 
 
-async def _read(servers: str, topic: str) -> list[Record]:
+async def _read(servers: str, topic: str, begins: Mapping[TopicPartition, int]) -> _Known:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, auto_offset_reset="none", enable_auto_commit=False
     )
@@ -142,13 +151,13 @@ async def _read(servers: str, topic: str) -> list[Record]:
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
         for place in places:
-            consumer.seek(place, 0)
+            consumer.seek(place, begins.get(place, 0))
         records = []
         while any([await consumer.position(place) < ends[place] for place in places]):
             for batch in (await consumer.getmany(timeout_ms=200)).values():
                 records += [
                     Record(each.partition, each.key, each.value, each.headers) for each in batch
                 ]
-        return records
+        return records, {place: await consumer.position(place) for place in places}
     finally:
         await consumer.stop()

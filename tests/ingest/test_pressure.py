@@ -108,7 +108,7 @@ async def test_a_bomb_over_http_is_cut(small: Service, open_all: OpenAll) -> Non
     status, _, body = await read_answer(reader)
     assert status == 413
     assert b'"code":"too_large"' in body
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     writer.write(request("after-the-bomb"))
     assert (await read_answer(reader))[0] == 200
     assert memory_of(small) - before < 16 << 20

@@ -9,6 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -183,7 +184,7 @@ _ANSWERS: dict[str, Callable[[Question, Rows], list[Record]]] = {
 
 def period_of(at_ms: int, question: Question) -> str:
     """Return the label of the period that a moment belongs to."""
-    local = _local(at_ms, question)
+    local = _local(at_ms, question.timezone)
     if question.grouping.is_of_days:
         return label_of_day(local.date(), question.grouping)
     return label_of_moment(local, question.grouping)
@@ -222,12 +223,13 @@ def _text(value: object) -> str | None:
     return None
 
 
-def _local(at_ms: int, question: Question) -> datetime:
-    return (EPOCH + timedelta(milliseconds=at_ms)).astimezone(ZoneInfo(question.timezone))
+@cache
+def _local(at_ms: int, timezone: str) -> datetime:
+    return (EPOCH + timedelta(milliseconds=at_ms)).astimezone(ZoneInfo(timezone))
 
 
 def _is_in_range(at_ms: int, question: Question) -> bool:
-    return question.start <= _local(at_ms, question).date() <= question.end
+    return question.start <= _local(at_ms, question.timezone).date() <= question.end
 
 
 def _is_wanted(user_id: str, values: Any, question: Question) -> bool:

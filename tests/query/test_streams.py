@@ -27,7 +27,7 @@ from tests.query.test_app import DATES, http_of
 
 pytestmark = pytest.mark.anyio
 
-MANY = 2_000_000
+MANY, ENOUGH = 2_000_000, 200_000  # for a stream that is read, and one that is not
 WITHIN_S = 20.0
 STREAM = "/sessions/list?start_date=2025-01-01&end_date=2025-12-31&limit=none&format=ndjson"
 MOST_GROWTH = 32 * 1024 * 1024
@@ -56,6 +56,12 @@ async def many(client: AsyncClient) -> None:
 
 
 @pytest.fixture
+async def enough(client: AsyncClient) -> None:
+    """So many that a stream of them, 36 MB, does not fit into what lies between it and a reader."""
+    await client.command(_INSERT_MANY, parameters={"count": ENOUGH})
+
+
+@pytest.fixture
 def service(settings: Settings, client: AsyncClient, tmp_path: Path) -> Iterator[Service]:
     with start(settings, tmp_path, "query") as running:
         running.wait_until("/readyz", 200)
@@ -76,7 +82,7 @@ async def test_a_stream_of_millions_takes_no_memory(service: Service) -> None:
     assert memory_of(service, "VmHWM") - before < MOST_GROWTH
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("enough")
 async def test_a_reader_that_goes_away_ends_its_stream(
     service: Service, client: AsyncClient
 ) -> None:
@@ -89,7 +95,7 @@ async def test_a_reader_that_goes_away_ends_its_stream(
     assert "Traceback" not in service.log.read_text()
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("enough")
 async def test_a_head_reads_nothing(service: Service, client: AsyncClient) -> None:
     async with httpx.AsyncClient(timeout=60) as http:
         began = time.monotonic()
@@ -184,11 +190,13 @@ async def test_the_work_for_a_client_that_has_gone_is_cancelled(
     assert cancelled.is_set()
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("enough")
 async def test_a_stream_that_is_cut_off_is_not_taken_for_a_whole_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "_FOR_STREAM", {**stores._FOR_STREAM, "max_result_rows": MANY // 4})
+    monkeypatch.setattr(
+        stores, "_FOR_STREAM", {**stores._FOR_STREAM, "max_result_rows": ENOUGH // 2}
+    )
     app = create_app(without_kafka(settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with (
@@ -212,7 +220,7 @@ async def test_a_stream_that_is_cut_off_is_not_taken_for_a_whole_one(
         ),
     ],
 )
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("enough")
 async def test_a_question_that_takes_too_much_says_what_to_narrow(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
