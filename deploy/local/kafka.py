@@ -275,7 +275,9 @@ def _format(folder: Path, class_path: str, data: Path, security: Security | None
     draft.mkdir()
     properties = folder / "format.properties"
     _write_properties(properties, free_port(), draft, security, {})
-    command = [*_java(folder), "-cp", class_path, "kafka.tools.StorageTool"]
+    # It runs for a second: what would be compiled well is not worth it.
+    command = [*_java(folder), "-XX:TieredStopAtLevel=1", "-cp", class_path]
+    command += ["kafka.tools.StorageTool"]
     command += ["format", "--cluster-id", new_cluster_id(), "--config", str(properties)]
     for user, password in security.passwords.items() if security else ():
         command += ["--add-scram", f'SCRAM-SHA-512=[name="{user}",password="{password}"]']
