@@ -34,6 +34,11 @@ def test_a_free_port_is_no_problem() -> None:
     assert busy_ports("127.0.0.1", {"TRACK_PORT": free_port()}) == []
 
 
+def test_a_free_port_is_given_once() -> None:
+    """The system has some 14,000 and no memory: of 500 it would give one twice."""
+    assert len({free_port() for _ in range(500)}) == 500
+
+
 def test_a_port_shared_by_its_listener_is_busy_too() -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

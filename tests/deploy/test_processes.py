@@ -42,6 +42,19 @@ def test_what_a_killed_starter_left_is_ended_with_its_children(tmp_path: Path) -
     assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_one_whose_first_thread_is_dead_is_ended_all_the_same(tmp_path: Path) -> None:
+    """A Java that is killed holds its ports until its last thread is gone."""
+    code = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=[60]).start(); "
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    running = start(program(tmp_path, code), tmp_path / "run")
+    while started_at(running.pid) is not None:
+        time.sleep(0.01)
+    assert clear_left_over(tmp_path / "run") == [f"sleeper (pid {running.pid})"]
+    assert running.exit_code is not None
+
+
 def test_a_process_that_got_a_noted_number_later_is_left_alone(tmp_path: Path) -> None:
     note = {"pid": os.getppid(), "started": "another boot:1"}
     (tmp_path / "kafka.json").write_text(json.dumps(note))

@@ -19,6 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.local.clickhouse import ClickHouse, start_clickhouse
 from deploy.local.kafka import answers_metadata, new_cluster_id, start_kafka
 from deploy.local.machine import free_port
+from deploy.local.processes import ServerError
 
 
 def ask(url: str, query: str) -> str:
@@ -130,6 +131,14 @@ async def test_kafka_keeps_its_topics_over_a_crash_and_makes_none_by_itself(tmp_
         assert again.running.stop()
     finally:
         again.kill()
+
+
+def test_a_folder_that_takes_too_long_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.local.kafka.START_SECONDS", 0.01)
+    with pytest.raises(ServerError, match="was not formatted within"):
+        start_kafka(tmp_path)
 
 
 def test_nothing_listens_on_other_addresses(clickhouse: ClickHouse) -> None:

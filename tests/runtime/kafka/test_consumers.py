@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from runtime.kafka.admin import open_admin
-from runtime.kafka.consumers import open_consumer, read_ends, read_latest
+from runtime.kafka.consumers import close_consumer, open_consumer, read_ends, read_latest
 from runtime.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +69,34 @@ async def test_the_ends_count_what_cannot_be_seen_yet(
         await producer.send_and_wait(topic, b"1", b"key", partition=0)
         assert await committed.end_offsets([where]) == {where: 0}
         assert await read_ends(settings.kafka_servers, [where]) == {where: 1}
+
+
+class _Stopping:
+    """A consumer whose `stop` waits for ever, and passes over the first time it is cancelled."""
+
+    def __init__(self) -> None:
+        self.began, self.has_ended = asyncio.Event(), False
+
+    async def stop(self) -> None:
+        self.began.set()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+        finally:
+            self.has_ended = True
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_a_consumer_whose_end_hangs_is_ended_also_where_nobody_waits(
+    is_given_up: bool,
+) -> None:
+    consumer: Any = _Stopping()
+    closing = asyncio.create_task(close_consumer(consumer))
+    await consumer.began.wait()
+    if is_given_up:
+        closing.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([closing])
+    assert consumer.has_ended
+    assert closing.cancelled() == is_given_up
