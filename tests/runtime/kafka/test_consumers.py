@@ -75,14 +75,14 @@ class _Stopping:
     """A consumer whose `stop` waits for ever, and passes over the first time it is cancelled."""
 
     def __init__(self) -> None:
-        self.began, self.has_ended = asyncio.Event(), False
+        self.began, self.released, self.has_ended = asyncio.Event(), asyncio.Event(), False
 
     async def stop(self) -> None:
         self.began.set()
         try:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
-            await asyncio.Event().wait()
+                await self.released.wait()
+            await self.released.wait()
         finally:
             self.has_ended = True
 
@@ -98,5 +98,7 @@ async def test_a_consumer_whose_end_hangs_is_ended_also_where_nobody_waits(
         closing.cancel()
     async with asyncio.timeout(20):
         await asyncio.wait([closing])
-    assert consumer.has_ended
+    has_ended = consumer.has_ended
+    consumer.released.set()
+    assert has_ended
     assert closing.cancelled() == is_given_up
