@@ -6,8 +6,6 @@ addresses. Never: a process left behind; the end of the context proves it.
 
 from __future__ import annotations
 
-import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -19,15 +17,14 @@ from pathlib import Path
 
 from cli.addresses import Stack, find_stack
 from cli.metrics_ports import TARGETS
-from deploy.local.machine import busy_ports
 from tests.environments import foreign_environment
+from tests.ports import free_ports
 
 TRACK_UP = (str(Path(sys.executable).with_name("track")), "up")
 _SERVERS = ("TRACK_KAFKA", "TRACK_CLICKHOUSE")
 _READY_SECONDS = 300
 _PORTS = ("HTTP", "KAFKA", "CLICKHOUSE", "CLICKHOUSE_NATIVE", "METRICS")  # one each
 _METRICS_PORTS = 8  # and so many more
-_LOWEST_PORT, _PORTS_A_WORKER, _WORKERS = 10_000, 2_500, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +54,10 @@ class RunningStack:
 
 def stack_environment(home: Path, **settings: str) -> dict[str, str]:
     """The environment of a stack of its own: free ports, its folder, no servers named."""
-    first = _free_ports(len(_PORTS) + _METRICS_PORTS)
+    first = free_ports(len(_PORTS) + _METRICS_PORTS)
     ports = {f"TRACK_{name}_PORT": str(first + number) for number, name in enumerate(_PORTS)}
     ports["TRACK_PORT"] = ports.pop("TRACK_HTTP_PORT")
     return {**foreign_environment(), "TRACK_HOME": str(home), **ports, **settings}
-
-
-def _free_ports(count: int) -> int:
-    """Return the first of so many ports in a row that nobody listens on right now.
-
-    They lie below those that the system gives to connections, which come and go meanwhile, and
-    where no other process of a test run looks for some.
-    """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
-    lowest = _LOWEST_PORT + worker * _PORTS_A_WORKER
-    while True:
-        first = secrets.choice(range(lowest, lowest + _PORTS_A_WORKER - count))
-        ports = {str(port): port for port in range(first, first + count)}
-        if not busy_ports("127.0.0.1", ports):
-            return first
 
 
 def start_up(

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from deploy.local.clickhouse import ClickHouse, start_clickhouse
 from deploy.local.kafka import Kafka, start_kafka
-from deploy.local.machine import free_port
 from runtime.settings import Settings
 from tests.faults.proxy import Proxy, open_proxies
+from tests.ports import free_ports
 
 SERVICES = ("serve", "sessionizer", "writer", "sessionizer-2", "writer-2")
 OUTSIDE = "outside"
@@ -144,11 +144,11 @@ def faulty_servers(folder: Path) -> Iterator[FaultyServers]:
         clickhouse = start_clickhouse(folder / "clickhouse")
         relays, ways = {}, {}
         try:
-            for service in (*SERVICES, OUTSIDE):
-                own = free_port()
+            kafka_port = free_ports(len(SERVICES) + 2)
+            for own, service in enumerate((*SERVICES, OUTSIDE), kafka_port + 1):
                 ways[service] = Ways(open_proxy(own), open_proxy(clickhouse.ports.http))
                 relays[own] = ways[service].kafka.port
-            servers = FaultyServers(folder, free_port(), relays, ways, clickhouse)
+            servers = FaultyServers(folder, kafka_port, relays, ways, clickhouse)
         except BaseException:
             clickhouse.kill()
             raise

@@ -25,7 +25,6 @@ import httpx
 
 from cli.migrate import run_migrations
 from contracts.topics import Topics
-from deploy.local.machine import free_port
 from runtime.clickhouse import Client, connect_sync
 from runtime.settings import Settings
 from tests.faults.evidence import gather_evidence
@@ -37,6 +36,7 @@ from tests.faults.registry import Scenario
 from tests.faults.repair import repair_if_needed
 from tests.faults.servers import OUTSIDE, FaultyServers
 from tests.faults.services import Service, Services, rss_bound_mb
+from tests.ports import free_ports
 
 PARTITIONS = 4
 SESSION_TIMEOUT_MS = 6_000  # the least that a broker grants by default
@@ -263,7 +263,7 @@ def _settings(scenario: Scenario, servers: FaultyServers, folder: Path) -> Setti
         Settings(),
         **{
             "home": folder,
-            "port": free_port(),
+            "port": free_ports(),
             "kafka": servers.kafka,
             "clickhouse": servers.clickhouse,
             "namespace": f"f_{secrets.token_hex(5)}",

@@ -22,10 +22,10 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.topics import Topics
-from deploy.local.machine import free_port
 from runtime.http.tls import trusting
 from runtime.settings import Settings
 from tests.environments import environment_of
+from tests.ports import free_ports
 
 TRACK = str(Path(sys.executable).with_name("track"))
 READY_SECONDS = 90
@@ -77,7 +77,7 @@ def start(
     settings: Settings, folder: Path, command: str = "ingest", *, ignoring_sigint: bool = False
 ) -> Iterator[Service]:
     """Start a service on a free port; the end of the context kills what is left of it."""
-    settings = dataclasses.replace(settings, port=free_port())
+    settings = dataclasses.replace(settings, port=free_ports())
     log = folder / f"{command}-{settings.port}.log"
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignoring_sigint else None
     try:

@@ -12,10 +12,10 @@ from cli.repair.servers import servers_for
 from cli.supervisor import StopRequests
 from deploy.local.clickhouse import ADMIN, keep_passwords
 from deploy.local.kafka import answers_metadata
-from deploy.local.machine import free_port
 from deploy.local.processes import ServerError
 from runtime.clickhouse import connect_sync
 from runtime.settings import Settings
+from tests.ports import free_ports
 
 
 def test_servers_that_are_named_are_used_as_they_are(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_servers_of_a_stack_that_has_ended_run_as_long_as_the_repair(
     (tmp_path / "kafka").mkdir()
     (tmp_path / "kafka" / "partitions").write_text("3\n")
     password = keep_passwords(tmp_path / "clickhouse")[ADMIN]
-    ports = [free_port() for _ in range(3)]
+    ports = [free_ports() for _ in range(3)]
     ended = dataclasses.replace(
         Settings(),
         home=tmp_path,

@@ -34,7 +34,6 @@ from aiokafka.errors import (
 from cli.acls import ROLES, rules
 from contracts.topics import Topics
 from deploy.local.kafka import Security, start_kafka
-from deploy.local.machine import free_port
 from deploy.local.processes import Program, Running, start, wait_until_ready
 from runtime.clickhouse import connect_sync
 from runtime.kafka.admin import open_admin
@@ -42,6 +41,7 @@ from runtime.ready import READY_FILE
 from runtime.settings import Settings
 from tests.conftest import Servers, settings_on
 from tests.environments import environment_of
+from tests.ports import free_ports
 
 pytestmark = [
     pytest.mark.anyio,
@@ -113,7 +113,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Itera
             kafka_security="SASL_SSL",
             kafka_ca=authority,
             partitions=2,
-            port=free_port(),
+            port=free_ports(),
             http_workers=1,
         )
         pipeline = Secured(settings, passwords, folder)
