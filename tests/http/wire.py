@@ -173,3 +173,12 @@ def _head(rng: random.Random, method: bytes, target: bytes) -> bytes:
         lines.append(b"X-Forged: a%0d%0aX-Event-Id: forged\r\nx-event-id: forged\r\n")
     rng.shuffle(lines)
     return b"%b %b HTTP/1.1\r\n" % (method, target) + b"".join(lines)
+
+
+def is_whole(received: bytes) -> bool:
+    """Tell whether these bytes are answers, and none of them breaks off."""
+    try:
+        answers_in(received)
+    except (AssertionError, ValueError):
+        return False
+    return True
