@@ -182,8 +182,8 @@ class _Import:
         Raises:
             StartupError: somebody else goes on putting it there.
         """
+        parameters = {"log": self._log, "day": day}
         for _ in range(_PUBLISHED_AT_MOST):
-            parameters = {"log": self._log, "day": day}
             self._client.command(f"{_REPLACE} {aside}", parameters=parameters)
             if tally_with_forgotten(self._client, self._log, day) == exported.partitions:
                 return

@@ -277,8 +277,8 @@ def _format(folder: Path, class_path: str, data: Path, security: Security | None
     _write_properties(properties, free_port(), draft, security, {})
     # It runs for a second: what would be compiled well is not worth it.
     command = [*_java(folder), "-XX:TieredStopAtLevel=1", "-cp", class_path]
-    command += ["kafka.tools.StorageTool"]
-    command += ["format", "--cluster-id", new_cluster_id(), "--config", str(properties)]
+    command += ["kafka.tools.StorageTool", "format"]
+    command += ["--cluster-id", new_cluster_id(), "--config", str(properties)]
     for user, password in security.passwords.items() if security else ():
         command += ["--add-scram", f'SCRAM-SHA-512=[name="{user}",password="{password}"]']
     try:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from runtime.access.keys import Key, KeysError, digest_of, read_keys
+from runtime.settled_files import settled
 
 LOOK_EVERY_S = 0.4
 
@@ -84,13 +85,8 @@ class KeyRing:
             task.cancel()
 
     async def _watch(self) -> None:
-        last = self._stamp
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            stamp = _stamp_of(self._path)
-            if stamp == last:
-                self.look()
-            last = stamp
+        async for _ in settled(lambda: _stamp_of(self._path), LOOK_EVERY_S):
+            self.look()
 
 
 def _by_digest(keys: Iterable[Key]) -> Mapping[str, Key]:

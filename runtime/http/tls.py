@@ -7,10 +7,11 @@ dropped for a new certificate, a damaged file taken in the place of a good one.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from pathlib import Path
+
+from runtime.settled_files import settled
 
 CHECKED_EVERY_S = 1.0
 # Forward secrecy and authenticated encryption alone; TLS 1.3 has nothing else to choose from.
@@ -42,15 +43,10 @@ class Certificate:
 
     async def watch(self) -> None:
         """Read the files again whenever they have changed, for ever."""
-        last = self._tried
-        while True:
-            await asyncio.sleep(CHECKED_EVERY_S)
-            stamp = self._stamp()
-            # Two files are not written at one moment: take them when they have stayed a while.
-            if stamp == last and stamp != self._tried:
+        async for stamp in settled(self._stamp, CHECKED_EVERY_S):
+            if stamp != self._tried:
                 self._tried = stamp
                 self._take_newest()
-            last = stamp
 
     def _take_newest(self) -> None:
         try:

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "exports" / "of events"
 
 
-def run_export(tables: Tables, folder: Path, failpoint: str = "") -> int:
+def run_export(tables: Tables, folder: Path, failpoint: str) -> int:
     """Run an export in a process of its own; return its exit code."""
     command = [sys.executable, "-c", RUN_EXPORT, str(folder)]
     environment = tables.environment(TRACK_FAILPOINT=failpoint)
